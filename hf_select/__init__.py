@@ -1,0 +1,65 @@
+"""Choose which speech data is worth training on, and which to get next.
+
+    import hf_select as hs
+
+The names below are loaded when they are first used: `import hf_select` itself loads neither torch nor datasets.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+
+_HOME = {  # public name -> the module it lives in
+    "AudioInputs": "hf_select.transforms",
+    "Budget": "hf_select.budget",
+    "Choice": "hf_select.choice",
+    "Duration": "hf_select.transforms",
+    "HfSelectError": "hf_select.errors",
+    "MFCC": "hf_select.transforms",
+    "Selection": "hf_select.selection",
+    "balance": "hf_select.counts",
+    "select_by_score": "hf_select.methods",
+    "select_kmeans": "hf_select.methods",
+    "select_random": "hf_select.methods",
+    "with_columns": "hf_select.columns",
+}
+
+__all__ = [
+    "MFCC",
+    "AudioInputs",
+    "Budget",
+    "Choice",
+    "Duration",
+    "HfSelectError",
+    "Selection",
+    "balance",
+    "select_by_score",
+    "select_kmeans",
+    "select_random",
+    "with_columns",
+]
+
+if TYPE_CHECKING:
+    from hf_select.budget import Budget
+    from hf_select.choice import Choice
+    from hf_select.columns import with_columns
+    from hf_select.counts import balance
+    from hf_select.errors import HfSelectError
+    from hf_select.methods import select_by_score, select_kmeans, select_random
+    from hf_select.selection import Selection
+    from hf_select.transforms import MFCC, AudioInputs, Duration
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'hf_select' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,14 @@
+"""Selectors: plain functions `select_*(ds, *, budget, ..., seed) -> Selection`. This list is where a newcomer starts.
+
+| function | keeps | reads |
+|---|---|---|
+| `select_random` | rows by chance; with `per` stratified | nothing |
+| `select_by_score` | the highest or lowest values of a column | one number per row |
+| `select_kmeans` | of every cluster, the rows far from (or near) its centre | one vector per row |
+"""
+
+from hf_select.methods.kmeans import select_kmeans
+from hf_select.methods.random import select_random
+from hf_select.methods.score import select_by_score
+
+__all__ = ["select_by_score", "select_kmeans", "select_random"]

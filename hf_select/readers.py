@@ -1,0 +1,174 @@
+"""Read thin columns whole: vectors as one float32 matrix, scores as float64, groups as text. Nothing is decoded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from hf_select.errors import ColumnError
+from hf_select.rows import base_column, base_positions, raw_column, require_columns, rows_by_chunk
+
+_BLOCK_ROWS = 8192
+
+__all__ = ["read_groups", "read_seconds", "read_values", "read_vectors"]
+
+
+def read_vectors(ds: Any, column: str, *, memmap: str | os.PathLike[str] | None = None) -> NDArray[np.float32]:
+    """Read a column of vectors as one float32 matrix (rows x dimensions).
+
+    Reads:
+        `column`: lists of numbers, all of one length (fixed-size, nested or Array2D columns are flattened row by row).
+
+    Args:
+        ds: a map-style dataset.
+        column: its name.
+        memmap: a `.npy` file to hold the matrix instead of memory.
+
+    Returns:
+        The matrix, filled chunk by chunk; a row without a vector is all NaN.
+
+    Raises:
+        ColumnError: no such column, one number or a text per row instead of a vector, or vectors of several lengths.
+    """
+    require_columns(ds, [column], "Vectors")
+    column_type = base_column(ds, column).type
+    if not _is_list(column_type):
+        what = "text" if pa.types.is_string(column_type) or pa.types.is_large_string(column_type) else f"{column_type}"
+        there = [name for name in ds.column_names if _is_list(base_column(ds, name).type)]
+        raise ColumnError(
+            f"Column {column!r} holds {what}, one value per row, and vectors are needed. "
+            f"Columns of vectors: {', '.join(there) or 'none; hs.with_columns(ds, hs.MFCC(pool=...)) adds one'}."
+        )
+    matrix: NDArray[np.float32] | None = None
+    for places, vectors in _blocks(ds, column):
+        if matrix is None:
+            matrix = _allocate(len(ds), vectors.shape[1], memmap)
+        if vectors.shape[1] != matrix.shape[1]:
+            raise _ragged(column, *sorted((vectors.shape[1], matrix.shape[1])))
+        matrix[places] = vectors
+    if matrix is None:
+        raise ColumnError(f"Column {column!r} holds no vector in any of {len(ds)} rows.")
+    return matrix
+
+
+def _allocate(rows: int, dimensions: int, memmap: str | os.PathLike[str] | None) -> NDArray[np.float32]:
+    shape = (rows, dimensions)
+    matrix = (
+        np.empty(shape, np.float32) if memmap is None else np.lib.format.open_memmap(memmap, "w+", np.float32, shape)
+    )
+    matrix[:] = np.nan
+    return matrix
+
+
+def _blocks(ds: Any, column: str) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Yield (rows of `ds`, their vectors), going once through the base table in its order, a few MB at a time."""
+    positions = base_positions(ds)
+    base = base_column(ds, column)
+    order = np.arange(len(base)) if positions is None else np.argsort(positions, kind="stable")
+    wanted = order if positions is None else positions[order]
+    done = 0
+    for chunk, start, rows in rows_by_chunk(base, wanted):
+        for a in range(0, len(rows), _BLOCK_ROWS):
+            block = rows[a : a + _BLOCK_ROWS] - start
+            first, last = int(block[0]), int(block[-1])
+            window = chunk.slice(first, last - first + 1)
+            taken = window if len(block) == len(window) else window.take(pa.array(block - first))
+            places = order[done : done + len(block)]
+            done += len(block)
+            filled = taken.is_valid().to_numpy(zero_copy_only=False)
+            if filled.any():
+                yield places[filled], _vectors(taken, column)
+
+
+def _vectors(chunk: pa.Array, column: str) -> NDArray[np.float32]:
+    """Return the vectors of the rows of a chunk that have one, in order."""
+    flat, sizes = chunk.flatten(), _sizes(chunk)
+    while _is_list(flat.type):  # lists of lists: a row is as long as all its inner lists together
+        ends = np.concatenate([[0], np.cumsum(_sizes(flat, keep_null=True))])
+        bounds = np.concatenate([[0], np.cumsum(sizes)])
+        sizes, flat = np.diff(ends[bounds]), flat.flatten()
+    if not (pa.types.is_integer(flat.type) or pa.types.is_floating(flat.type) or pa.types.is_boolean(flat.type)):
+        raise ColumnError(f"Column {column!r} holds lists of {flat.type}, and vectors of numbers are needed.")
+    shortest, longest = int(sizes.min()), int(sizes.max())
+    if shortest != longest:
+        raise _ragged(column, shortest, longest)
+    if longest == 0:
+        raise ColumnError(f"Column {column!r} holds empty vectors.")
+    return flat.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False).reshape(-1, longest)
+
+
+def _sizes(lists: pa.Array, *, keep_null: bool = False) -> NDArray[np.int64]:
+    sizes = pc.list_value_length(lists)
+    return (sizes.fill_null(0) if keep_null else sizes.drop_null()).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _ragged(column: str, shortest: int, longest: int) -> ColumnError:
+    return ColumnError(
+        f"Column {column!r} holds vectors of different lengths ({shortest} to {longest} numbers), and k-means and "
+        "its kin need one length. For MFCC frames use hs.MFCC(pool='stats'), which gives one vector per clip."
+    )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def read_values(ds: Any, column: str, purpose: str = "Scores") -> NDArray[np.float64]:
+    """Read a column of one number (or truth value) per row as float64; a row without one is NaN.
+
+    Raises:
+        ColumnError: no such column, or it holds text or lists.
+    """
+    require_columns(ds, [column], purpose)
+    values = raw_column(ds, column)
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_boolean(values.type)):
+        there = [
+            n for n in ds.column_names if pa.types.is_integer(t := base_column(ds, n).type) or pa.types.is_floating(t)
+        ]
+        raise ColumnError(
+            f"{purpose}: column {column!r} holds {values.type}, and numbers are needed. Columns of numbers: {', '.join(there) or 'none'}."
+        )
+    return values.cast(pa.float64(), safe=False).to_numpy().astype(np.float64, copy=True)
+
+
+def read_seconds(ds: Any, column: str) -> NDArray[np.float64]:
+    """Read durations in seconds; a row without one is NaN.
+
+    Raises:
+        ColumnError: no such column, not numbers, or a negative or infinite duration.
+    """
+    if column not in ds.column_names:
+        raise ColumnError(
+            f"Durations: there is no column {column!r}. Add decoded seconds with hs.with_columns(ds, hs.Duration()), or name "
+            f"the column with duration=. Columns there are: {', '.join(ds.column_names)}."
+        )
+    seconds = read_values(ds, column, "Durations")
+    wrong = np.flatnonzero((seconds < 0) | np.isinf(seconds))
+    if len(wrong):
+        raise ColumnError(
+            f"Durations: row {wrong[0]} of column {column!r} lasts {seconds[wrong[0]]} s. Recompute them with hs.Duration()."
+        )
+    return seconds
+
+
+def read_groups(ds: Any, column: str, purpose: str = "per=") -> NDArray[np.object_]:
+    """Read a column as the names of groups: class names of a ClassLabel, else the value as text; null is `"(none)"`.
+
+    Raises:
+        ColumnError: no such column, or it holds lists or structs.
+    """
+    require_columns(ds, [column], purpose)
+    values = raw_column(ds, column)
+    if pa.types.is_nested(values.type):
+        raise ColumnError(f"{purpose}: column {column!r} holds {values.type}, and one value per row is needed.")
+    feature = ds.features[column]
+    if hasattr(feature, "int2str"):
+        names = dict(enumerate(feature.names))
+        return np.array([names.get(v, "(none)") for v in values.to_pylist()], dtype=object)
+    return np.array(["(none)" if v is None else str(v) for v in values.to_pylist()], dtype=object)
