@@ -303,7 +303,21 @@ def _arrow(values: Any, kind: pa.DataType | None = None) -> pa.Array:
         return values if kind is None else values.cast(kind)
     if isinstance(values, np.ndarray) and values.ndim > 1:
         values = list(values)
+    if kind is not None and pa.types.is_list(kind) and pa.types.is_fixed_size_list(kind.value_type):
+        return _matrices(values, kind)
     return pa.array(values, kind)
+
+
+def _matrices(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Return matrices of one width and any number of rows (or None) as lists of fixed-size lists, without a Python loop
+    over their numbers.
+    """
+    width, number = kind.value_type.list_size, kind.value_type.value_type
+    matrices = [np.empty((0, width)) if value is None else np.asarray(value) for value in values]
+    flat = np.concatenate([matrix.reshape(-1) for matrix in matrices])
+    offsets = np.concatenate([[0], np.cumsum([len(matrix) for matrix in matrices])]).astype(np.int32)
+    inner = pa.FixedSizeListArray.from_arrays(pa.array(flat).cast(number), type=kind.value_type)
+    return pa.ListArray.from_arrays(pa.array(offsets), inner, type=kind, mask=pa.array([v is None for v in values]))
 
 
 def _join(ds: Dataset, table: Any, fingerprint: str) -> Dataset:

@@ -1,0 +1,137 @@
+"""Write a dataset as a folder of parquet files with its audio inside, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hf_select.audio import load_embedded
+from hf_select.errors import OutputError
+from hf_select.rows import audio_column, base_positions, plain
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["check_output", "new_folder", "write_parquet"]
+
+_BATCH_ROWS = 256
+_SHARD_BYTES = 500_000_000
+
+
+def check_output(folder: Path, *, overwrite: bool) -> None:
+    """Raise an OutputError now, before long work, if the folder is taken or can't be written."""
+    if folder.exists() and not overwrite:
+        raise OutputError(f"{folder} exists: choose another --out, or pass --overwrite to replace it when the new one is whole.")
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, and a folder is to be written there.")
+    above = folder.parent
+    while not above.exists():
+        above = above.parent
+    if not os.access(above, os.W_OK):
+        raise OutputError(f"{above} can't be written to: choose another --out.")
+
+
+@contextmanager
+def new_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a folder to write into that takes its final name only when the block ends well.
+
+    On an error or Ctrl-C what was written is removed, and a folder that was to be replaced stays as it was.
+    """
+    check_output(folder, overwrite=overwrite)
+    unfinished = folder.with_name(f".{folder.name}.unfinished-{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        if folder.exists():
+            old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
+            folder.rename(old)
+            unfinished.rename(folder)
+            shutil.rmtree(old)
+        else:
+            unfinished.rename(folder)
+    except OSError as error:
+        raise OutputError(f"{folder} could not be written: {error}.") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def write_parquet(ds: Dataset, folder: Path, *, split: str = "train", audio_root: str | None = None) -> list[Path]:
+    """Write a dataset as `data/<split>-*.parquet` with its audio embedded; `load_dataset(folder)` reads it back.
+
+    Rows are copied as they are stored, a few hundred at a time; sound that lies in files is read from inside `audio_root`
+    (or the Hub's cache) and from nowhere else. Every page carries a checksum.
+
+    Args:
+        ds: the dataset. folder: an existing folder. split: name of the split. audio_root: see `hf_select.audio`.
+
+    Returns:
+        The files written.
+
+    Raises:
+        AudioError: a row names a file that must not be read, or can't be.
+    """
+    from datasets import Audio
+    from datasets.utils import tqdm
+
+    name = audio_column(ds)
+    if name is not None:
+        feature = ds.features[name]
+        ds = ds.cast_column(name, Audio(sampling_rate=feature.sampling_rate))
+    schema = ds.features.arrow_schema
+    schema = schema.with_metadata({b"huggingface": json.dumps({"info": {"features": ds.features.to_dict()}}).encode()})
+    (folder / "data").mkdir(exist_ok=True)
+    files: list[Path] = []
+    writer: pq.ParquetWriter | None = None
+    size = 0
+    with tqdm(total=len(ds), unit=" rows", desc="writing") as bar:
+        for table in _tables(ds):
+            if name is not None:
+                table = _embed(table, name, audio_root)
+            if writer is None or size > _SHARD_BYTES:
+                if writer is not None:
+                    writer.close()
+                files.append(folder / "data" / f"{split}-{len(files):05d}.tmp")
+                writer, size = _writer(files[-1], schema), 0
+            writer.write_table(table.cast(schema))
+            size += table.nbytes
+            bar.update(table.num_rows)
+    if writer is None:
+        files.append(folder / "data" / f"{split}-00000.tmp")
+        writer = _writer(files[-1], schema)
+    writer.close()
+    return [file.rename(file.with_name(f"{split}-{i:05d}-of-{len(files):05d}.parquet")) for i, file in enumerate(files)]
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        path, schema, write_page_checksum=True, write_page_index=True, use_content_defined_chunking=True
+    )
+
+
+def _tables(ds: Any) -> Iterator[pa.Table]:
+    positions = base_positions(ds)
+    table = ds.data.table
+    for start in range(0, len(ds), _BATCH_ROWS):
+        if positions is None:
+            yield plain(table.slice(start, _BATCH_ROWS))
+        else:
+            rows = pa.array(positions[start : start + _BATCH_ROWS])
+            yield pa.table({n: plain(table.select([n])).column(0).take(rows) for n in table.column_names})
+
+
+def _embed(table: pa.Table, name: str, audio_root: str | None) -> pa.Table:
+    """Read the bytes of rows that hold a path alone; the other rows are left as they are."""
+    column = table.column(name).combine_chunks()
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not column.field("bytes").null_count:
+        return table
+    values = [load_embedded(value, audio_root) if value else None for value in column.to_pylist()]
+    return table.set_column(table.column_names.index(name), name, pa.array(values, column.type))

@@ -1,0 +1,242 @@
+"""The whole road of `hf-select prune`: open a dataset, compute thin columns, select, write the smaller dataset."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from hf_select.budget import Budget
+from hf_select.columns import with_columns
+from hf_select.counts import balance
+from hf_select.errors import ArgumentError, ColumnError
+from hf_select.export import new_folder, write_parquet
+from hf_select.methods import select_by_score, select_kmeans, select_random
+from hf_select.readers import read_groups, read_seconds
+from hf_select.report import write_report
+from hf_select.rows import audio_column, raw_column
+from hf_select.selection import Selection
+from hf_select.sources import Source
+from hf_select.transforms import MFCC, Duration
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["Plan", "Pruned", "Pruning", "describe", "make_plan", "prune", "write"]
+
+SECONDS = "decoded_seconds"  # what was really decoded; a `duration` column of the dataset may say something else
+VECTOR = "mfcc_stats"
+_METHODS: dict[str, Callable[..., Selection]] = {
+    "kmeans": select_kmeans,
+    "random": select_random,
+    "score": select_by_score,
+}
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What to do: a method, its budget and arguments, and how to read the dataset.
+
+    Attributes:
+        method: "kmeans", "random" or "score".
+        budget: in any form, see `hf_select.budget`.
+        arguments: further arguments of the selector, such as n_clusters, drop, column, seed, per, key.
+        label: the column the report counts; None: "label", or the first column of classes.
+        by: further columns the report counts.
+        max_seconds: longer clips are not decoded and never selected.
+        num_threads: threads that decode.
+        umap: draw the rows by UMAP instead of PCA.
+    """
+
+    method: str
+    budget: Any
+    arguments: dict[str, Any] = field(default_factory=dict)
+    label: str | None = None
+    by: tuple[str, ...] = ()
+    max_seconds: float = 600.0
+    num_threads: int | None = None
+    umap: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will take, estimated from a few of its rows."""
+
+    rows: int
+    gigabytes: float
+    minutes: float
+    keeps: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows} rows, {self.gigabytes:.2f} GB of audio, about {max(self.minutes, 0.1):.1f} min; keeps {self.keeps}"
+        )
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What came out: the Selection, the columns it was made on, and the smaller dataset."""
+
+    selection: Selection
+    columns: Dataset
+    dataset: Dataset
+    summary: dict[str, Any]
+
+
+def make_plan(source: Source, job: Pruning) -> Plan:
+    """Estimate rows, GB and minutes by timing the transforms on a few rows spread over the dataset."""
+    _check_job(source, job)
+    ds, name = source.ds, audio_column(source.ds)
+    size = 0.0
+    minutes = 0.0
+    if name is not None:
+        size = float(pc.sum(pc.binary_length(raw_column(ds, name, "bytes"))).as_py() or 0)
+        rows = np.unique(np.linspace(0, len(ds) - 1, min(len(ds), 48)).astype(int))
+        sample = ds.with_format(None).select_columns([name]).select(rows)
+        batch = {name: raw_column(sample, name).to_pylist()}
+        for transform in _transforms(source, job):
+            transform(batch)  # the first call loads libraries and makes filters
+            started = time.perf_counter()
+            transform(batch)
+            minutes += (time.perf_counter() - started) / len(rows) * len(ds) / 60
+    return Plan(len(ds), size / 1e9, minutes / (job.num_threads or 1), str(Budget.parse(job.budget)))
+
+
+def prune(source: Source, job: Pruning) -> Pruned:
+    """Compute the columns a method needs, select, and cut the dataset: nothing is written but caches.
+
+    Raises:
+        HfSelectError: what is wrong, what was seen, what to do.
+    """
+    _check_job(source, job)
+    ds = source.ds
+    transforms = _transforms(source, job)
+    columns = with_columns(ds, *transforms, overwrite=True, num_threads=job.num_threads) if transforms else ds
+    arguments = {"key": source.key, **job.arguments}
+    if transforms:
+        arguments.setdefault("duration", SECONDS)
+    if job.method == "kmeans":
+        arguments.setdefault("column", VECTOR)
+        arguments.setdefault("n_clusters", clusters_for(len(ds)))
+        if arguments["column"] == VECTOR:
+            arguments.setdefault("standardize", "features")  # coefficients differ in scale by a factor of hundreds
+    selection = _METHODS[job.method](columns, budget=job.budget, **arguments)
+    small = selection.apply(ds)
+    return Pruned(selection, columns, small, _summary(source, job, columns, selection))
+
+
+def write(pruned: Pruned, source: Source, job: Pruning, out: Path, *, overwrite: bool = False) -> Path:
+    """Write the smaller dataset, the Selection, the report and its pictures into a folder, whole or not at all."""
+    with new_folder(out, overwrite=overwrite) as folder:
+        write_parquet(pruned.dataset, folder, audio_root=source.audio_root)
+        pruned.selection.save(folder)
+        vector = pruned.selection.params.get("column") if job.method == "kmeans" else None
+        label = job.label or find_label(source.ds)
+        write_report(
+            pruned.columns, pruned.selection, folder, by=list(job.by), column=vector, label=label, umap=job.umap
+        )
+        (folder / "README.md").write_text(_front_matter(pruned), encoding="utf-8")
+    return out
+
+
+def clusters_for(rows: int) -> int:
+    """Return a number of clusters where none was given: 20 rows a cluster, at most the paper's 155. The 20 are ours."""
+    return max(1, min(155, rows // 20))
+
+
+def find_label(ds: Any) -> str | None:
+    """Return "label" if there is such a column, else the first column of classes, else None."""
+    if "label" in ds.column_names:
+        return "label"
+    return next((str(name) for name, feature in ds.features.items() if hasattr(feature, "int2str")), None)
+
+
+def _check_job(source: Source, job: Pruning) -> None:
+    Budget.parse(job.budget)
+    if job.method not in _METHODS:
+        raise ArgumentError(f"There is no method {job.method!r}. Methods there are: {', '.join(_METHODS)}.")
+    if job.method == "score" and not job.arguments.get("column"):
+        raise ArgumentError("The method 'score' needs --column naming the numbers to rank by.")
+    if audio_column(source.ds) is None and job.method == "kmeans" and not job.arguments.get("column"):
+        there = ", ".join(source.ds.column_names)
+        raise ColumnError(f"{source.name} has no audio column. Name it with --audio, or vectors with --column. Columns there are: {there}.")
+    for name in (job.label, *job.by):
+        if name is not None and name not in source.ds.column_names:
+            raise ColumnError(f"There is no column {name!r}. Columns there are: {', '.join(source.ds.column_names)}.")
+
+
+def _transforms(source: Source, job: Pruning) -> list[Any]:
+    """Return the one transform that decodes: every clip is looked at, so that a bad one is never selected."""
+    name = audio_column(source.ds)
+    if name is None:
+        return []
+    where = {"column": name, "audio_root": source.audio_root, "max_seconds": job.max_seconds}
+    if job.method == "kmeans" and not job.arguments.get("column"):
+        return [MFCC(pool="stats", duration_column=SECONDS, **where)]
+    return [Duration(duration_column=SECONDS, **where)]
+
+
+def _summary(source: Source, job: Pruning, columns: Any, selection: Selection) -> dict[str, Any]:
+    summary: dict[str, Any] = {
+        "source": source.name,
+        **selection.record(),
+        "rows": {"kept": len(selection), "total": selection.num_rows},
+        "excluded": selection.excluded,
+        "warnings": [*source.notes, *selection.warnings, *_liars(source.ds, columns)],
+        "seconds": selection.seconds,
+    }
+    if "kept_hours" in selection.facts:
+        summary["hours"] = {"kept": selection.facts["kept_hours"], "total": selection.facts["total_hours"]}
+    label = job.label or find_label(source.ds)
+    if label is not None:
+        labels = read_groups(source.ds, label)
+        classes = np.unique(labels)
+        summary["balance"] = {"kept": balance(labels[selection.indices], classes), "total": balance(labels, classes)}
+    return summary
+
+
+def _liars(ds: Any, columns: Any) -> list[str]:
+    """Compare a `duration` column of the dataset with what was decoded."""
+    if "duration" not in ds.column_names or SECONDS not in columns.column_names:
+        return []
+    try:
+        said, decoded = read_seconds(ds, "duration"), read_seconds(columns, SECONDS)
+    except ColumnError as error:
+        return [f"The dataset's own durations were not compared: {error}"]
+    wrong = np.flatnonzero(np.abs(said - decoded) > 0.01 * decoded)
+    if not len(wrong):
+        return []
+    row = int(wrong[0])
+    return [
+        f"{len(wrong)} rows have a `duration` that differs from the decoded length by more than 1 % (row {row}: {said[row]:.2f} s "
+        f"said, {decoded[row]:.2f} s decoded). Budgets and hours count decoded seconds."
+    ]
+
+
+def _front_matter(pruned: Pruned) -> str:
+    """Return a README that tells `load_dataset` which files are the data."""
+    selection = pruned.selection
+    return (
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*.parquet\n---\n\n"
+        f"{len(selection)} of {selection.num_rows} rows, chosen by hf_select: see [report.md](report.md).\n\n"
+        '```python\nfrom datasets import load_dataset\n\nds = load_dataset(".", split="train")  # the path of this folder\n```\n'
+    )
+
+
+def describe(pruned: Pruned, out: Path | None) -> str:
+    """Return what came out as text for a terminal."""
+    summary = pruned.summary
+    lines = [str(pruned.selection)]
+    if "balance" in summary:
+        lines.append(f"  balance {summary['balance']['kept']:.4f}, of all rows {summary['balance']['total']:.4f}")
+    lines += [f"  note: {w}" for w in summary["warnings"] if w not in pruned.selection.warnings]
+    if out is not None:
+        lines.append(f"Written to {out}: data/, selection.json, selection.parquet, report.md, figures/.")
+    else:
+        lines.append("Nothing was written: pass --out to keep the smaller dataset, the Selection and the report.")
+    return "\n".join(lines)

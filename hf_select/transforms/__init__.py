@@ -1,0 +1,8 @@
+"""Transforms: frozen dataclasses that turn a batch into new columns; a row's value depends on that row alone."""
+
+from hf_select.transforms.duration import Duration
+from hf_select.transforms.inputs import AudioInputs
+from hf_select.transforms.mfcc import MFCC
+from hf_select.transforms.quality import AudioQuality
+
+__all__ = ["MFCC", "AudioInputs", "AudioQuality", "Duration"]

@@ -1,0 +1,52 @@
+"""What all tests share: quiet libraries, a cache of their own, real speech from the neighbouring `shared` folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before datasets is imported: no test may reach the network
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test caches of its own, and no progress bars."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    datasets.disable_progress_bars()
+
+
+def shared_pack(name: str) -> Path:
+    """Return a file of the shared data, or skip the test, saying so."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"shared data is absent: {name} beside the checkout")
+    return path
+
+
+@pytest.fixture(scope="session")
+def speech_commands(tmp_path_factory: pytest.TempPathFactory):
+    """Nine words x 220 real clips; skipped where the shared data is absent."""
+    return _parquet("data/speech_commands_dev.parquet", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory):
+    """3,000 real spoken digits at 8 kHz by 6 speakers; skipped where the shared data is absent."""
+    return _parquet("data/fsdd.parquet", tmp_path_factory)
+
+
+def _parquet(name: str, tmp_path_factory: pytest.TempPathFactory):
+    from datasets import load_dataset
+
+    path = shared_pack(name)
+    return load_dataset(
+        "parquet", data_files=str(path), split="train", cache_dir=str(tmp_path_factory.mktemp("packs"))
+    )

@@ -1,0 +1,202 @@
+"""Cluster pruning against scikit-learn called by hand, and against values worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from datasets import Dataset
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+
+import hf_select as hs
+from hf_select.budget import largest_remainder
+from hf_select.errors import ArgumentError, ColumnError
+
+
+def dataset(x, **columns):
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.asarray(x, np.float32).reshape(-1)), len(x[0]))
+    return Dataset(pa.table({"embedding": vectors, **columns}))
+
+
+def blobs(rows, dimensions=8, centres=6, seed=0):
+    rng = np.random.default_rng(seed)
+    middle = rng.normal(scale=4, size=(centres, dimensions))
+    return (middle[rng.integers(0, centres, rows)] + rng.normal(size=(rows, dimensions))).astype(np.float32)
+
+
+def by_hand(x, n_clusters, share, drop, seed=0):
+    """Prune as the paper says, with scikit-learn and plain loops: (kept rows, labels, distances)."""
+    fitted = KMeans(n_clusters, n_init=1, max_iter=100, tol=0, random_state=seed, copy_x=True).fit(x)
+    distance = np.linalg.norm(x.astype(np.float64) - fitted.cluster_centers_[fitted.labels_], axis=1)
+    clusters = sorted(set(fitted.labels_.tolist()))
+    sizes = [int((fitted.labels_ == c).sum()) for c in clusters]
+    kept: list[int] = []
+    for cluster, quota in zip(clusters, largest_remainder(int(share * len(x) + 1e-9), sizes), strict=True):
+        rows = np.flatnonzero(fitted.labels_ == cluster)
+        farthest_first = rows[np.argsort(-distance[rows], kind="stable")]
+        kept += (farthest_first if drop == "simple" else farthest_first[::-1])[:quota].tolist()
+    return sorted(kept), fitted.labels_, distance
+
+
+def test_ten_points_by_hand():
+    x = [[0.0], [1.0], [2.0], [3.0], [20.0], [21.0], [22.0], [23.0], [24.0], [100.0]]
+    # clusters {0..3} around 1.5, {4..8} around 22, {9}; half = 5 rows: quotas 2, 2.5, 0.5 -> 2, 3, 0
+    simple = hs.select_kmeans(dataset(x), budget=0.5, n_clusters=3, drop="simple", seed=0)
+    assert simple.indices.tolist() == [0, 3, 4, 5, 8] or simple.indices.tolist() == [0, 3, 4, 7, 8]
+    assert np.abs(simple.score).round(4).tolist() == [1.5, 0.5, 0.5, 1.5, 2, 1, 0, 1, 2, 0]
+    assert len(set(simple.group[:4])) == len(set(simple.group[4:9])) == 1 and len(set(simple.group)) == 3
+    hard = hs.select_kmeans(dataset(x), budget=0.5, n_clusters=3, drop="hard", seed=0)
+    assert hard.indices.tolist() == [1, 2, 5, 6, 7]
+
+
+@pytest.mark.parametrize("drop", ["simple", "hard"])
+@pytest.mark.parametrize("share", [0.1, 0.6, 0.9])
+def test_five_thousand_points_as_by_hand(drop, share):
+    x = blobs(5000, 16, 12)
+    kept, labels, distance = by_hand(x, 25, share, drop)
+    found = hs.select_kmeans(dataset(x), budget=share, n_clusters=25, drop=drop, seed=0)
+    assert found.indices.tolist() == kept
+    assert found.group.astype(int).tolist() == labels.tolist()
+    np.testing.assert_allclose(np.abs(found.score), distance, atol=1e-4)
+    assert found.facts["inertia"] == pytest.approx(float((distance**2).sum()), rel=1e-4)
+
+
+def test_the_small_cluster_is_not_deleted_whole():
+    """The authors' slice `[:-0]` drops every cluster of which less than a row would go."""
+    x = np.concatenate([np.zeros((2, 2)), np.full((30, 2), 50.0)]) + np.random.default_rng(0).normal(size=(32, 2))
+    kept = hs.select_kmeans(dataset(x), budget=0.75, n_clusters=2, drop="hard", seed=0).indices
+    assert len(kept) == 24 and (kept < 2).any()
+
+
+def test_cosine_by_hand():
+    x = np.array([[1, 0], [10, 0.1], [3, 0.9], [0, 1], [0.1, 10], [0.9, 3]], np.float32)
+    found = hs.select_kmeans(dataset(x), budget=2, n_clusters=2, metric="cosine", seed=0)
+    assert len(set(found.group[:3])) == len(set(found.group[3:])) == 1  # by direction, not by length
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    centre = unit[:3].mean(axis=0)
+    wanted = 1 - unit[:3] @ centre / np.linalg.norm(centre)
+    np.testing.assert_allclose(found.score[:3], wanted, atol=1e-6)
+    assert found.indices.tolist() == [2, 5]
+    scaled = hs.select_kmeans(dataset(x * np.array([[1], [7], [0.1], [2], [5], [1]])), budget=2, n_clusters=2, metric="cosine")
+    assert scaled.indices.tolist() == [2, 5]
+
+
+def test_cosine_sets_zero_vectors_aside():
+    x = np.ones((6, 2), np.float32) * np.arange(6)[:, None]
+    found = hs.select_kmeans(dataset(x), budget=1.0, n_clusters=1, metric="cosine")
+    assert found.excluded == {"zero vector in embedding": 1} and 0 not in found.indices
+
+
+def test_pca_before_kmeans_as_by_hand():
+    x = blobs(600, 20)
+    reduced = PCA(4, svd_solver="covariance_eigh").fit(x).transform(x).astype(np.float32)
+    kept, _, _ = by_hand(reduced, 8, 0.5, "simple")
+    found = hs.select_kmeans(dataset(x), budget=0.5, n_clusters=8, pca=4, seed=0)
+    assert found.indices.tolist() == kept
+    assert found.facts["pca_components"] == 4
+    share = hs.select_kmeans(dataset(x), budget=0.5, n_clusters=8, pca=0.8, seed=0)
+    assert share.facts["pca_explained_variance"] >= 0.8
+    assert share.facts["pca_components"] == PCA(0.8, svd_solver="covariance_eigh").fit(x).n_components_
+
+
+def test_standardised_features_and_rows_as_by_hand():
+    x = blobs(500, 6) * np.array([1, 10, 100, 1, 1, 1], np.float32) + 3
+    for how, axis in (("features", 0), ("rows", 1)):
+        z = ((x - x.mean(axis, keepdims=True)) / x.std(axis, keepdims=True)).astype(np.float32)
+        kept, _, _ = by_hand(z, 5, 0.4, "simple")
+        assert hs.select_kmeans(dataset(x), budget=0.4, n_clusters=5, standardize=how, seed=0).indices.tolist() == kept
+
+
+def test_constant_features_survive_standardising():
+    x = np.concatenate([blobs(50, 2), np.full((50, 1), 7.0)], axis=1)
+    assert len(hs.select_kmeans(dataset(x), budget=0.5, n_clusters=3, standardize="features")) == 25
+
+
+def test_per_goes_over_group_and_cluster():
+    x = blobs(120, 4)
+    label = ["a"] * 80 + ["b"] * 40
+    found = hs.select_kmeans(dataset(x, label=label), budget=0.25, n_clusters=4, per="label", seed=0)
+    labels = np.array(label)[found.indices]
+    assert (labels == "a").sum() == 20 and (labels == "b").sum() == 10
+    for name in "ab":
+        inside = np.array(label) == name
+        sizes = [int((inside & (found.group == c)).sum()) for c in map(str, range(4))]
+        kept = [int((found.group[found.indices[labels == name]] == c).sum()) for c in map(str, range(4))]
+        assert kept == largest_remainder({"a": 20, "b": 10}[name], sizes).tolist()
+
+
+def test_bad_vectors_are_set_aside_and_do_not_move_the_others():
+    x = blobs(300, 4)
+    clean = hs.select_kmeans(dataset(x), budget=100, n_clusters=5, seed=0)
+    spoilt = np.insert(x, [10, 200], [[np.nan] * 4, [np.inf] * 4], axis=0)
+    found = hs.select_kmeans(dataset(spoilt), budget=100, n_clusters=5, seed=0)
+    back = np.delete(np.arange(302), [10, 201])
+    assert np.searchsorted(back, found.indices).tolist() == clean.indices.tolist()
+    assert found.excluded == {"no finite vector in embedding": 2}
+
+
+def test_equal_rows_are_one_cluster_and_said():
+    found = hs.select_kmeans(dataset(np.ones((20, 3))), budget=0.5, n_clusters=4, seed=0)
+    assert len(found) == 10 and any("distinct clusters" in w for w in found.warnings)
+
+
+def test_one_cluster_is_the_distance_to_the_mean():
+    x = blobs(50, 3)
+    found = hs.select_kmeans(dataset(x), budget=1, n_clusters=1, seed=0)
+    assert found.indices[0] == np.linalg.norm(x - x.mean(0), axis=1).argmax()
+    assert len(hs.select_kmeans(dataset(x[:1]), budget=1, n_clusters=1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"n_clusters": 51}, "n_clusters=51 is more than the 50 rows"),
+        ({"n_clusters": 0}, "n_clusters is a whole number"),
+        ({"n_clusters": 2.5}, "n_clusters is a whole number"),
+        ({"n_clusters": True}, "n_clusters is a whole number"),
+        ({"n_clusters": 2, "drop": "easy"}, "drop is one of 'simple', 'hard'"),
+        ({"n_clusters": 2, "metric": "manhattan"}, "metric is one of"),
+        ({"n_clusters": 2, "pca": 0}, "pca is a number"),
+        ({"n_clusters": 2, "pca": 1.0}, "pca is a number"),
+        ({"n_clusters": 2, "pca": 9}, "pca=9 components of 50 rows x 3 dimensions"),
+        ({"n_clusters": 2, "standardize": "all"}, "standardize is one of"),
+    ],
+)
+def test_arguments_out_of_range(arguments, said):
+    with pytest.raises(ArgumentError, match=said):
+        hs.select_kmeans(dataset(blobs(50, 3)), budget=0.5, **arguments)
+
+
+def test_a_label_column_is_no_vector():
+    with pytest.raises(ColumnError, match="Columns of vectors: embedding"):
+        hs.select_kmeans(dataset(blobs(9, 2), label=["a"] * 9), budget=0.5, n_clusters=2, column="label")
+
+
+def test_stops_early_and_says_so():
+    found = hs.select_kmeans(dataset(blobs(2000, 8, 3)), budget=0.5, n_clusters=40, max_iter=2, seed=0)
+    assert any("max_iter=2" in w for w in found.warnings)
+
+
+def test_many_rows_are_seeded_on_a_sample(monkeypatch):
+    monkeypatch.setattr("hf_select.methods.kmeans._SEEDING_ROWS", 200)
+    x = blobs(3000, 4)
+    found = hs.select_kmeans(dataset(x), budget=0.5, n_clusters=6, seed=0)
+    assert found == hs.select_kmeans(dataset(x), budget=0.5, n_clusters=6, seed=0)
+    best = KMeans(6, n_init=5, random_state=0).fit(x).inertia_
+    assert found.facts["inertia"] < 1.5 * best and len(found) == 1500
+
+
+def test_dataset_matrix_is_not_touched():
+    x = blobs(100, 4)
+    ds = dataset(x)
+    hs.select_kmeans(ds, budget=0.5, n_clusters=3, standardize="features", metric="cosine")
+    np.testing.assert_array_equal(np.array(ds["embedding"], np.float32), x)
+
+
+def test_real_digits_prune_to_the_same_rows_twice(digits):
+    some = digits.select(range(0, 3000, 10))
+    ds = hs.with_columns(some, hs.MFCC(sampling_rate=8000, pool="stats"))
+    arguments = {"budget": 0.7, "n_clusters": 15, "column": "mfcc_stats", "standardize": "features", "seed": 0}
+    first, second = hs.select_kmeans(ds, **arguments), hs.select_kmeans(ds, **arguments)
+    assert first == second and len(first) == 210

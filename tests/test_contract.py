@@ -1,0 +1,103 @@
+"""The contract, run over every method; and proof that it catches selectors that break it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import hf_select as hs
+from hf_select import methods
+from hf_select.choice import Choice
+from hf_select.testing import ContractError, SelectorCase, check_selector, selector_checks
+
+CASES = {
+    "select_random": SelectorCase(methods.select_random, chance=True),
+    "select_by_score": SelectorCase(
+        methods.select_by_score, {"column": "loss"}, column="loss", values="numbers", permutable=True
+    ),
+    "select_kmeans": SelectorCase(
+        methods.select_kmeans, {"n_clusters": 4}, column="embedding", values="vectors", nested=False
+    ),
+}
+
+
+def test_every_method_has_a_case():
+    assert sorted(CASES) == sorted(methods.__all__)
+
+
+@pytest.mark.parametrize(("method", "name", "check"), [(m, *c) for m, case in CASES.items() for c in selector_checks(case)])
+def test_contract(method, name, check):
+    check()
+
+
+@pytest.mark.parametrize("method", CASES)
+def test_there_are_at_least_sixty_checks(method):
+    assert len(list(selector_checks(CASES[method]))) >= 60
+
+
+def good(ds, *, budget, seed=0, **rows):
+    choice = Choice(ds, "good", {}, budget=budget, seed=seed, **rows)
+    return choice.close(np.random.default_rng(seed).random(len(ds)))
+
+
+def forgets_seed(ds, *, budget, seed=0, **rows):
+    return good(ds, budget=budget, seed=0, **rows)
+
+
+def rounds_up(ds, *, budget, seed=0, **rows):
+    more = min(len(ds), round(budget * len(ds)) + 1) if isinstance(budget, float) and 0 < budget < 1 else budget
+    return good(ds, budget=more, seed=seed, **rows)
+
+
+def draws_anew(ds, *, budget, seed=0, **rows):
+    return good(ds, budget=budget, seed=np.random.default_rng().integers(1 << 30), **rows)
+
+
+def uses_global_randomness(ds, *, budget, seed=0, **rows):
+    np.random.seed(seed)  # noqa: NPY002
+    return good(ds, budget=budget, seed=seed, **rows)
+
+
+def decodes(ds, *, budget, seed=0, **rows):
+    if hasattr(ds, "column_names") and "audio" in ds.column_names and hasattr(ds, "_indices"):
+        ds[0]
+    return good(ds, budget=budget, seed=seed, **rows)
+
+
+def ignores_status(ds, *, budget, seed=0, **rows):
+    return good(ds, budget=budget, seed=seed, status=None, **rows)
+
+
+def looks_at_budget(ds, *, budget, seed=0, **rows):
+    choice = Choice(ds, "looks", {}, budget=budget, seed=seed, **rows)
+    return choice.close(np.random.default_rng(len(str(budget))).random(len(ds)))
+
+
+@pytest.mark.parametrize(
+    ("broken", "caught"),
+    [
+        (forgets_seed, "another seed"),
+        (rounds_up, "keeps floor"),
+        (draws_anew, "same seed same rows"),
+        (uses_global_randomness, "global randomness"),
+        (decodes, "share 0.5"),
+        (ignores_status, "rows with a reason"),
+        (looks_at_budget, "prefix"),
+        (lambda ds, **more: [1, 2], "returns a Selection"),
+    ],
+)
+def test_broken_selectors_are_caught(broken, caught):
+    with pytest.raises(ContractError, match=caught):
+        check_selector(broken, chance=True)
+
+
+def test_a_function_of_ones_own_passes():
+    assert check_selector(good, chance=True) >= 60
+
+
+def test_traits_of_a_column_are_checked():
+    def lowest(ds, *, budget, column, seed=None, **rows):
+        sel = hs.select_by_score(ds, budget=budget, column=column, seed=seed, **rows)
+        return sel
+
+    assert check_selector(lowest, arguments={"column": "x"}, column="x", values="numbers", permutable=True) > 85
