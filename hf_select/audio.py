@@ -204,18 +204,15 @@ def _decode(file: BinaryIO, claim: Claim, part: Part) -> Clip:
     try:
         sound = _sound_file()(file)
     except RuntimeError as error:
-        raise StopReading(
-            "truncated" if claim.cut else "unreadable", claim.cut or f"{claim.kind}: {_why(error)}"
-        ) from None
+        status, why = ("truncated", claim.cut) if claim.cut else ("unreadable", f"{claim.kind}: {_why(error)}")
+        raise StopReading(status, why) from None
     with sound:
         rate, channels = sound.samplerate, sound.channels
         there = None if sound.frames == NO_LENGTH or (claim.kind == "MP3" and claim.splice) else sound.frames
         declared = there if claim.ask else claim.frames
         known = {"source_rate": rate, "channels": channels, "declared": declared and declared / max(rate, 1)}
         rules.check_header(rate, channels, known)
-        if claim.ask and claim.frames is not None and abs(claim.frames - (there or 0)) > 1152:
-            why = f"the header declares {claim.frames} frames and the decoder finds {there}"
-            raise StopReading("implausible", why, **known)
+        rules.check_count(claim, sound.frames, rate, known)
         first, last = part.frames(rate)
         want = rules.check_length(first, last, there, rate, part, known)
         try:

@@ -75,7 +75,8 @@ class Choice:
         self.seed = None if seed is None else int(seed)
         self.row_key = RowKey.choose(ds, key)
         self.reasons = np.full(len(ds), None, dtype=object)
-        self._per = per
+        self._rows = {"per": per, "duration": duration if duration != "duration" else None}
+        self._rows["status"] = status if status != "audio_status" else None
         self._groups = None if per is None else read_groups(ds, per)
         self._seconds = self._read_seconds(duration)
         if status is not None and status in ds.column_names:
@@ -126,7 +127,7 @@ class Choice:
         by_row = np.argsort(found.rows)
         if group is None:
             group = clusters if clusters is not None else self._groups
-        params = {**self.params, **({"per": self._per} if self._per else {})}
+        params = {**self.params, **{name: value for name, value in self._rows.items() if value is not None}}
         return Selection(
             indices=found.rows[by_row],
             order=by_row.astype(np.int64),

@@ -174,11 +174,12 @@ class _Job:
         self.store.assemble(self.schema, self.rows, self.ds.data.num_rows)
 
     def _batches(self, start: int, num_threads: int) -> Iterator[pa.Table]:
-        """Yield the transformed batches in order; with threads, a bounded number of them is under way at a time."""
+        """Yield the transformed batches in order, a bounded number of them under way at a time.
+
+        Even one thread is a worker: Ctrl-C then reaches the waiting main thread, not a callback of libsndfile, where it
+        would be lost.
+        """
         bounds = [(a, min(a + self.batch_size, self.num_rows)) for a in range(start, self.num_rows, self.batch_size)]
-        if num_threads == 1:
-            yield from (self._transform(a, b) for a, b in bounds)
-            return
         with ThreadPoolExecutor(num_threads) as pool:
             waiting = iter(bounds)
             under_way = deque(pool.submit(self._transform, a, b) for a, b in islice(waiting, 2 * num_threads))

@@ -5,7 +5,7 @@ Importing this module registers them: `AutoConfig`, `AutoModelForAudioClassifica
 
     extractor = LeNetFeatureExtractor()
     ds = with_columns(ds, extractor.mfcc())     # decode once: a thin column `mfcc`
-    extractor.fit(ds["mfcc"])                   # mean and deviation of the training rows
+    extractor.fit(ds["mfcc"])                   # means and deviation of the training rows
     train = extractor.inputs(ds)                # input_features and labels, as the Trainer wants them
     model = LeNetForAudioClassification(LeNetConfig(size="tiny", num_labels=12))
     Trainer(model, args, train_dataset=train, processing_class=extractor).train()
@@ -15,8 +15,8 @@ early stopping. As `TrainingArguments`: `learning_rate=5e-3, weight_decay=0.0, p
 num_train_epochs=170, lr_scheduler_type="reduce_lr_on_plateau", eval_strategy="epoch", save_strategy="epoch",
 metric_for_best_model="eval_loss", load_best_model_at_end=True`, with an `EarlyStoppingCallback`.
 
-Ours, since the paper is silent: dropout stands before every dense layer, weights start as He's uniform, coefficients
-are scaled by one fixed mean and deviation each, frames are 20 ms every 10 ms, short clips are filled with mean frames.
+Ours, since the paper is silent: dropout stands before every dense layer, weights start as He's uniform, frames are 20 ms
+every 10 ms, coefficients are centred and share one deviation, short clips are filled up with mean frames.
 
 Reference: the cluster-pruning paper, section 3 (networks of 3.5k, 29k and 270k parameters), the layers from its code.
 """
@@ -45,7 +45,7 @@ from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 
 from hf_select.errors import AudioError, ColumnError
-from hf_select.rows import raw_batch, require_columns, require_dataset
+from hf_select.rows import raw_batch, raw_column, require_columns, require_dataset
 from hf_select.transforms.cepstrum import cepstra
 from hf_select.transforms.mfcc import MFCC
 
@@ -260,7 +260,6 @@ class LeNetFeatureExtractor(SequenceFeatureExtractor):
         mean, std: a number per coefficient, or None for no scaling; `fit` sets them.
 
     Relations: `hf_select.transforms.MFCC` does the sums both ways, so a model trained on a column serves on sound.
-    Scaling matters: the first coefficient of a raw MFCC is about a hundred times as large as the others.
 
     >>> LeNetFeatureExtractor()(np.ones(16000), sampling_rate=16000)["input_features"].shape
     (1, 99, 32)
@@ -303,11 +302,20 @@ class LeNetFeatureExtractor(SequenceFeatureExtractor):
             **fields,
         )
 
-    def fit(self, matrices: Iterable[Any]) -> LeNetFeatureExtractor:
+    def fit(self, matrices: Iterable[Any], *, per_coefficient: bool = False) -> LeNetFeatureExtractor:
         """Set `mean` and `std` to those of all frames of the training matrices, and return self.
 
         Reads matrices (frames x feature_size) one by one, so a column of any length will do: `fit(ds["mfcc"])`. Rows
-        that are None (unreadable clips) are left out; a coefficient that never changes gets a deviation of 1.
+        that are None (unreadable clips) are left out; where nothing ever changes the deviation is 1.
+
+        Args:
+            matrices: the MFCC of the training rows, and of no others.
+            per_coefficient: give every coefficient its own deviation. By default all share one (the root of the mean
+                variance), which leaves the low coefficients, where the sound is, larger than the high ones: the LeNets
+                learn better from that.
+
+        Raises:
+            ColumnError: no matrix at all, or one that is not frames x feature_size.
         """
         count, mean, squares = 0, np.zeros(self.feature_size), np.zeros(self.feature_size)
         for row, matrix in enumerate(matrices):
@@ -319,7 +327,7 @@ class LeNetFeatureExtractor(SequenceFeatureExtractor):
             mean, count = mean + step * (len(frames) / total), total
         if not count:
             raise ColumnError("There is no MFCC to fit on: every row is null. Check audio_status.")
-        std = np.sqrt(squares / count)
+        std = np.sqrt(squares / count if per_coefficient else np.full_like(squares, squares.mean() / count))
         self.mean, self.std = mean.tolist(), np.where(std > 1e-6, std, 1.0).tolist()
         return self
 
@@ -390,6 +398,10 @@ class LeNetFeatureExtractor(SequenceFeatureExtractor):
             if "int" not in str(getattr(features["labels"], "dtype", None)):
                 kind = features["labels"]
                 raise ColumnError(f"Labels are integers, and {label_column!r} holds {kind}: use class_encode_column.")
+        missing = np.flatnonzero(raw_column(ds, column).is_null().to_numpy())
+        if len(missing):
+            there = f"{len(missing)} of {len(ds)} rows, the first is row {missing[0]}"
+            raise ColumnError(f"No MFCC in {there}: their clips can't be read. Keep the rows with audio_status 'ok'.")
 
         def prepare(batch: Mapping[str, Any]) -> dict[str, Any]:
             flat = {"input_features": self._stack(batch[column]).reshape(len(batch[column]), -1)}

@@ -240,9 +240,31 @@ def _binary_buffers(chunk: pa.StructArray) -> tuple[memoryview, list[int], list[
 
 
 def _content_keys(ds: Any, columns: Sequence[str]) -> pa.Array:
-    table = pa.table({name: raw_column(ds, name) for name in columns})
+    table = plain(ds.data.table.select(list(columns)))
+    positions = base_positions(ds)
     keys = []
-    for batch in table.to_batches(max_chunksize=4096):
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            keys.append(hashlib.blake2b(repr(row).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest())
+    for start in range(0, len(ds), 1024):
+        rows = slice(start, start + 1024)
+        batch = table.slice(start, 1024) if positions is None else table.take(pa.array(positions[rows]))
+        parts = [_row_bytes(column.combine_chunks()) for column in batch.columns]
+        for row in zip(*parts, strict=True):
+            digest = hashlib.blake2b(digest_size=8)
+            for value in row:
+                digest.update(len(value).to_bytes(8, "little"))
+                digest.update(value)
+            keys.append(digest.hexdigest())
     return pa.array(keys, pa.string())
+
+
+def _row_bytes(column: pa.Array) -> list[bytes | memoryview]:
+    """Return each row of a column as bytes: equal bytes for equal values, in whatever chunks they are stored."""
+    kind = column.type
+    flat_lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not (flat_lists and pa.types.is_floating(kind.value_type)) or column.flatten().null_count:
+        return [repr(value).encode("utf-8", "surrogatepass") for value in column.to_pylist()]
+    numbers = memoryview(np.ascontiguousarray(column.flatten().to_numpy()).view(np.uint8))
+    width = kind.value_type.bit_width // 8
+    sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
+    ends = np.cumsum(sizes * width).tolist()
+    valid = column.is_valid().to_pylist()
+    return [numbers[a:b] if there else b"none" for a, b, there in zip([0, *ends[:-1]], ends, valid, strict=True)]

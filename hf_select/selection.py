@@ -229,7 +229,11 @@ class Selection:
                 f"then() needs a Selection made on the {len(self)} rows that this one keeps, in that order; the second was made "
                 f"on {second.num_rows} rows of {second.source.get('name')!r}. Make it on first.apply(ds)."
             )
-        score, group = np.full(self.num_rows, np.nan), self.group.copy()
+        score = np.full(self.num_rows, np.nan)
+        group = np.full(self.num_rows, f"dropped by {self.method}", dtype=object)
+        for row, name in enumerate(self.group):
+            if name is not None and name.startswith(EXCLUDED):
+                group[row] = name
         score[self.indices], group[self.indices] = second.score, second.group
         return Selection(
             indices=self.indices[second.indices],

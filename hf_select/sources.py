@@ -71,6 +71,8 @@ def open_dataset(
     if not len(source.ds):
         raise DatasetError(f"{name} holds no rows.")
     ds = _as_audio(source.ds, audio)
+    if path.exists():  # a Selection names its source: say the file or folder, not the builder that read it
+        ds.info.dataset_name, ds.info.config_name = source.name, None
     return Source(ds, source.name, source.audio_root, source.key, source.notes)
 
 

@@ -241,7 +241,8 @@ print(new["x"][:] == ds["id"][:])
     assert log.read_text().split() == [f"row-{i}" for i in range(40)]
     log.unlink()
     assert run("live").stdout == "True\n"
-    assert log.read_text().split() == [f"row-{i}" for i in range(30, 50)]  # at most one part is done again
+    again = [int(name[4:]) for name in log.read_text().split()]
+    assert again in (list(range(20, 50)), list(range(30, 50)))  # one part and the two batches under way, at most
     assert sorted(p.suffix for p in (tmp_path / "cache").iterdir()) == [".arrow", ".sha256"]
 
 

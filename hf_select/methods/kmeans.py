@@ -16,7 +16,7 @@ from hf_select.selection import Selection
 __all__ = ["select_kmeans"]
 
 _BLOCK = 8192  # rows that are worked on at a time, so that no second matrix comes into being
-_SEEDING_ROWS = 50_000  # k-means++ looks at no more rows than this: on more it costs longer than the clustering itself
+_SEEDING_ROWS = 10_000  # k-means++ looks at no more rows than this: on all of many it takes longer than the clustering
 
 
 def select_kmeans(
@@ -216,5 +216,5 @@ def _cluster(
 def _seed_on_a_sample(matrix: NDArray[np.float32], n_clusters: int, random_state: Any) -> NDArray[np.float32]:
     from sklearn.cluster import kmeans_plusplus
 
-    sample = np.sort(random_state.choice(len(matrix), max(_SEEDING_ROWS, n_clusters), replace=False))
+    sample = np.sort(random_state.choice(len(matrix), max(_SEEDING_ROWS, 4 * n_clusters), replace=False))
     return kmeans_plusplus(matrix[sample], n_clusters, random_state=random_state)[0]

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_select.correlations import cluster_correlations, outcome, strongest
 from hf_select.counts import balance, kept_by_value, named_values
 from hf_select.errors import ArgumentError, ColumnError
-from hf_select.figures import plot_correlations, plot_labels, plot_rows
-from hf_select.markdown import without_paths
 from hf_select.readers import read_groups, read_seconds
+from hf_select.report.correlations import cluster_correlations, outcome, strongest
+from hf_select.report.figures import plot_correlations, plot_labels, plot_rows
+from hf_select.report.markdown import without_paths
 from hf_select.selection import EXCLUDED, Selection
 
 if TYPE_CHECKING:
@@ -208,7 +208,9 @@ def clusters_of(
         return None
     if isinstance(per, str) and per in ds.column_names and (read_groups(ds, per)[inside] == group[inside]).all():
         return None
-    return np.where(inside, group, None)
+    clusters = group.copy()
+    clusters[~inside] = None
+    return clusters
 
 
 def table_of(content: pd.DataFrame | Mapping[str, Any]) -> Table:

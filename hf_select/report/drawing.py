@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_select.errors import OutputError
-from hf_select.markdown import shown
+from hf_select.report.markdown import shown
 from hf_select.selection import Selection
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["canvas", "save", "style", "subtitle", "title"]
+__all__ = ["canvas", "headline", "save", "style", "title"]
 
 _STYLE = {
     "font.size": 9,
@@ -68,11 +68,11 @@ def title(selection: Selection, kept: NDArray[np.bool_]) -> str:
     return f"{shown(selection.method, 48)}: {int(kept.sum()):,} of {len(kept):,} rows kept"
 
 
-def subtitle(axes: Axes, text: str) -> None:
-    """Write a line between the picture and its title, for which `set_title(..., pad=24)` leaves room."""
-    axes.annotate(
-        text, (0, 1), xycoords="axes fraction", xytext=(0, 8), textcoords="offset points", fontsize=8, color="#606060"
-    )
+def headline(axes: Axes, text: str, under: str) -> None:
+    """Write a title, and a smaller line under it if there is one."""
+    axes.set_title(text, pad=24 if under else 10)
+    place = {"xycoords": "axes fraction", "xytext": (0, 8), "textcoords": "offset points"}
+    axes.annotate(under, (0, 1), fontsize=8, color="#606060", **place)  # type: ignore[arg-type]
 
 
 def save(figure: Figure, path: str | os.PathLike[str] | None) -> None:

@@ -1,4 +1,4 @@
-"""The report on a Selection: tables, pictures, and a page of Markdown that says what was kept of what, and why."""
+"""Write the report on a Selection: a page of Markdown that says what was kept of what, and why, and its pictures."""
 
 from __future__ import annotations
 
@@ -14,28 +14,17 @@ import numpy as np
 import pyarrow as pa
 
 from hf_select import methods
-from hf_select.correlations import cluster_correlations
 from hf_select.errors import ArgumentError, OutputError
-from hf_select.figures import plot_correlations, plot_labels, plot_rows
-from hf_select.markdown import escape_markdown, template, without_paths
-from hf_select.page import Page, balance_row, table_of
 from hf_select.readers import read_groups
+from hf_select.report.markdown import template, without_paths
+from hf_select.report.page import Page, balance_row, table_of
 from hf_select.rows import base_column, require_columns, require_dataset
 from hf_select.selection import Selection
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "balance_table",
-    "cluster_correlations",
-    "escape_markdown",
-    "plot_correlations",
-    "plot_labels",
-    "plot_rows",
-    "template",
-    "write_report",
-]
+__all__ = ["balance_table", "write_report"]
 
 _MARK = "<!-- written by hf_select: this file and its figures are replaced when the report is written again -->"
 _FIGURES = ("rows_pca.png", "rows_umap.png", "labels.png", "correlations.png")

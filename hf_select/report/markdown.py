@@ -84,8 +84,8 @@ def template(name: str) -> Template:
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    here = Path(__file__).resolve().parent
-    folder = next((f for f in (here / "hub_cards", here.parent / "hub_cards") if (f / name).is_file()), None)
+    package = Path(__file__).resolve().parents[1]
+    folder = next((f for f in (package / "hub_cards", package.parent / "hub_cards") if (f / name).is_file()), None)
     if folder is None:
         raise OutputError(f"The template hub_cards/{name} is not there: this installation is incomplete, reinstall it.")
     environment = Environment(

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_select.correlations import natural, outcome
 from hf_select.counts import kept_by_value, named_values
-from hf_select.drawing import canvas, save, style, subtitle, title
 from hf_select.errors import ArgumentError
-from hf_select.markdown import shown
-from hf_select.projection import as_clustered, embed
 from hf_select.readers import read_vectors
+from hf_select.report.correlations import natural, outcome
+from hf_select.report.drawing import canvas, headline, save, style, title
+from hf_select.report.markdown import shown
+from hf_select.report.projection import as_clustered, embed
 from hf_select.selection import Selection
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def plot_rows(
         max_points: draw at most this many rows, chosen by chance. The legend counts all.
 
     Returns:
-        A matplotlib Figure. Its first collection holds the kept rows, its second the dropped ones.
+        A matplotlib Figure. Its first collection holds one point per drawn row: filled if it is kept, else hollow.
 
     Raises:
         ColumnError: no such column, or not one of vectors. ArgumentError: nothing to draw, or too few rows for UMAP.
@@ -84,18 +84,19 @@ def plot_rows(
     candidates = np.flatnonzero(eligible | kept)
     rows = rng.permutation(candidates)[:max_points]  # painted in this order: no value lies on top of all others
     vectors = read_vectors(ds.select(rows), column) if len(rows) else np.zeros((0, 1), np.float32)
-    there = np.isfinite(vectors).all(axis=1)
+    there = np.asarray(np.isfinite(vectors).all(axis=1))
     rows, vectors = rows[there], vectors[there]
     if not len(rows):
         raise ArgumentError(f"There is nothing to draw: no row that could be chosen has a vector in {column!r}.")
     points, axes_names = embed(as_clustered(vectors, selection, column), method, seed)
 
     names = None if by is None else named_values(ds, by)
+    palette = {} if names is None else _palette(names[candidates])
     with style():
         wide, high = np.clip(np.ptp(points, axis=0), 1e-9, None)
         shape = float(np.clip(wide / high, 1.0, 1.8)) if method == "pca" else 1.2
         figure, axes = canvas(0.8 + 3.6 * shape + (1.6 if by is not None else 0), 4.6)
-        _scatter(axes, points, kept[rows], None if names is None else names[rows])
+        _scatter(axes, points, kept[rows], None if names is None else names[rows], palette)
         if centroids:
             _mark_centres(axes, points, group[rows])
         axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
@@ -103,10 +104,10 @@ def plot_rows(
             axes.set(xticks=[], yticks=[])
         else:
             axes.set_aspect("equal", adjustable="datalim")
-        axes.set_title(title(selection, kept), pad=24)
-        by_chance = len(candidates) - len(there)
-        subtitle(axes, _not_shown(len(ds) - len(candidates), by_chance, int((~there).sum())))
-        _legend(figure, axes, kept, eligible, names, by)
+        without = _not_shown(len(ds) - len(candidates), len(candidates) - len(there), int((~there).sum()))
+        headline(axes, title(selection, kept), without)
+        others = 0 if names is None else len(set(names[candidates])) - len(palette)
+        _legend(figure, int(kept.sum()), int((eligible & ~kept).sum()), palette, others, by)
         save(figure, path)
     return figure
 
@@ -130,6 +131,8 @@ def plot_labels(ds: Any, selection: Selection, by: str, path: str | os.PathLike[
     Raises:
         ColumnError: no such column, or it holds lists. OutputError: `path` can't be written.
     """
+    from matplotlib.ticker import MaxNLocator
+
     kept = selection.mask(ds)
     table = kept_by_value(ds, kept, by, None)
     if not len(table):
@@ -155,12 +158,11 @@ def plot_labels(ds: Any, selection: Selection, by: str, path: str | os.PathLike[
         axes.set_yticks(places, [shown(name, 32) for name in drawn.index])
         axes.tick_params(axis="y", length=0)
         axes.set(xlim=(0, 1.22 * drawn["total"].max()), ylim=(len(drawn) - 0.4, -0.6), xlabel="rows")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_title(title(selection, kept), pad=24)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         more = len(table) - len(drawn)
         rest = table.iloc[len(drawn) :]
         note = f"; {more:,} more with {rest['kept'].sum():,} of {rest['total'].sum():,} rows not drawn" if more else ""
-        subtitle(axes, f"by {shown(by, 40)}: {len(table):,} values{note}")
+        headline(axes, title(selection, kept), f"by {shown(by, 40)}: {len(table):,} values{note}")
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=2)
         save(figure, path)
@@ -211,8 +213,8 @@ def plot_correlations(
         for side in axes.spines.values():
             side.set_visible(False)
         axes.set_ylabel("cluster")
-        axes.set_title("What clusters go with", pad=24)
-        subtitle(axes, f"{len(clusters)} of {len(table)} clusters, {len(columns)} of {table.shape[1]} features")
+        drawn_of = f"{len(clusters)} of {len(table)} clusters, {len(columns)} of {table.shape[1]} features"
+        headline(axes, "What clusters go with", drawn_of)
         bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, aspect=30)
         bar.outline.set_visible(False)
         bar.set_label("Spearman's rank correlation")
@@ -224,16 +226,24 @@ def plot_correlations(
 
 
 def _scatter(
-    axes: Axes, points: NDArray[np.float64], kept: NDArray[np.bool_], names: NDArray[np.object_] | None
+    axes: Axes,
+    points: NDArray[np.float64],
+    kept: NDArray[np.bool_],
+    names: NDArray[np.object_] | None,
+    palette: dict[str, str],
 ) -> None:
-    size = float(np.clip(9_000 / len(points), 4, 28))
-    colours: Any = _KEPT
+    """Paint all rows in one go, in their random order, so that in a dense cloud neither kind hides the other."""
+    from matplotlib.colors import to_rgba_array
+
+    size = float(np.clip(9_000 / len(points), 1.5, 28))
+    fill = np.tile(to_rgba_array(_KEPT, 0.85), (len(points), 1))
     if names is not None:
-        palette = _palette(names)
-        colours = [palette.get(name, _OTHER) for name in names[kept]]
-    axes.scatter(*points[kept].T, s=size, c=colours, alpha=0.8, linewidths=0, zorder=2, rasterized=True)
-    dropped = points[~kept]
-    axes.scatter(*dropped.T, s=size, facecolors="none", edgecolors=_DROPPED, linewidths=0.5, zorder=3, rasterized=True)
+        fill = to_rgba_array([palette.get(name, _OTHER) for name in names], 0.85)
+    edge = np.tile(to_rgba_array(_DROPPED), (len(points), 1))
+    fill[~kept, 3], edge[kept, 3] = 0, 0
+    width = float(np.clip(np.sqrt(size) / 6, 0.3, 0.6))
+    style: dict[str, Any] = {"facecolors": fill, "edgecolors": edge, "linewidths": width}
+    axes.scatter(points[:, 0], points[:, 1], s=size, zorder=2, rasterized=True, **style)
 
 
 def _palette(names: NDArray[np.object_]) -> dict[str, str]:
@@ -244,33 +254,25 @@ def _palette(names: NDArray[np.object_]) -> dict[str, str]:
 def _mark_centres(axes: Axes, points: NDArray[np.float64], group: NDArray[np.object_]) -> None:
     centres = [points[group == name].mean(axis=0) for name in sorted({name for name in group if name is not None})]
     if centres:
-        axes.scatter(*np.array(centres).T, s=34, marker="X", c="black", edgecolors="white", linewidths=0.7, zorder=4)
+        x, y = np.array(centres).T
+        axes.scatter(x, y, s=34, marker="X", c="black", edgecolors="white", linewidths=0.7, zorder=4)
 
 
-def _legend(
-    figure: Figure,
-    axes: Axes,
-    kept: NDArray[np.bool_],
-    eligible: NDArray[np.bool_],
-    names: NDArray[np.object_] | None,
-    by: str | None,
-) -> None:
+def _legend(figure: Figure, kept: int, dropped: int, palette: dict[str, str], others: int, by: str | None) -> None:
     from matplotlib.lines import Line2D
 
     def dot(label: str, fill: str, edge: str = "none") -> Line2D:
         style = {"marker": "o", "linestyle": "none", "markersize": 5.5}
         return Line2D([], [], label=label, markerfacecolor=fill, markeredgecolor=edge, **style)  # type: ignore[arg-type]
 
-    dropped = dot(f"dropped: {int((eligible & ~kept).sum()):,}", "none", _DROPPED)
-    if names is None:
-        figure.legend(handles=[dot(f"kept: {int(kept.sum()):,}", _KEPT), dropped], loc="outside lower center", ncols=2)
+    ring = dot(f"dropped: {dropped:,}", "none", _DROPPED)
+    if by is None:
+        figure.legend(handles=[dot(f"kept: {kept:,}", _KEPT), ring], loc="outside lower center", ncols=2)
         return
-    palette = _palette(names[eligible | kept])
-    others = len(set(names[eligible | kept])) - len(palette)
     handles = [dot(shown(name, 28), colour) for name, colour in palette.items()]
     handles += [dot(f"{others:,} other values", _OTHER)] if others else []
-    title = f"kept: {int(kept.sum()):,}, by\n{shown(by, 28)}"
-    figure.legend(handles=[*handles, dropped], title=title, loc="outside right upper", alignment="left")
+    title = f"kept: {kept:,}, by\n{shown(by, 28)}"
+    figure.legend(handles=[*handles, ring], title=title, loc="outside right upper", alignment="left")
 
 
 def _not_shown(excluded: int, by_chance: int, without_vector: int) -> str:

@@ -1,0 +1,26 @@
+"""The report on a Selection: tables, pictures, and a page of Markdown that says what was kept of what, and why.
+
+| name | gives |
+|---|---|
+| `write_report` | the page `report.md` with its figures |
+| `balance_table` | rows and balance of the original set and of several Selections |
+| `cluster_correlations` | what clusters stand for: rank correlations with metadata |
+| `plot_rows`, `plot_labels`, `plot_correlations` | the pictures, one by one |
+| `escape_markdown`, `template` | words from strangers as plain text; the templates of `hub_cards/` |
+"""
+
+from hf_select.report.correlations import cluster_correlations
+from hf_select.report.figures import plot_correlations, plot_labels, plot_rows
+from hf_select.report.markdown import escape_markdown, template
+from hf_select.report.write import balance_table, write_report
+
+__all__ = [
+    "balance_table",
+    "cluster_correlations",
+    "escape_markdown",
+    "plot_correlations",
+    "plot_labels",
+    "plot_rows",
+    "template",
+    "write_report",
+]
