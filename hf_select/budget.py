@@ -27,7 +27,10 @@ __all__ = ["Budget", "Cut", "cut", "largest_remainder"]
 
 Ints = NDArray[np.int64]
 
-LEGAL = "a share of rows kept in (0, 1] such as 0.3 or '30%', a number of rows of at least 1 such as 500, or an amount of audio such as '2.5h', '90min', '600s'"
+LEGAL = (
+    "a share of rows kept in (0, 1] such as 0.3 or '30%', a number of rows (1 or more) such as 500, "
+    "or audio such as '2.5h', '90min', '600s'"
+)
 _UNITS = {"h": 3600, "min": 60, "s": 1}
 _TIME = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(h|min|s)")
 _PERCENT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*%")

@@ -21,12 +21,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-DATASET = Annotated[str, typer.Argument(help="Hub name, folder of sound files, saved dataset, or .parquet/.arrow/.csv file.")]
+DATASET = Annotated[
+    str, typer.Argument(help="Hub name, folder of sound files, saved dataset, or .parquet/.arrow/.csv file.")
+]
 CONFIG = Annotated[str | None, typer.Option(help="Configuration of a Hub dataset.")]
 SPLIT = Annotated[str | None, typer.Option(help="Split; the only one, or train, if not given.")]
 REVISION = Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub dataset.")]
 AUDIO = Annotated[str | None, typer.Option(help="The audio column, where its type does not tell.")]
-LABEL = Annotated[str | None, typer.Option(help="Column to count by; 'label' or the first column of classes if not given.")]
+LABEL = Annotated[
+    str | None, typer.Option(help="Column to count by; 'label' or the first column of classes if not given.")
+]
 THREADS = Annotated[int | None, typer.Option(min=1, help="Threads that decode audio.")]
 LONGEST = Annotated[float, typer.Option(min=0.1, help="Longer clips (in seconds) are not decoded and never selected.")]
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -44,20 +48,32 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def prune(
     dataset: DATASET,
-    budget: Annotated[str, typer.Option(help="What to KEEP: a share (0.7, 70%), rows (500) or audio (2.5h, 90min, 600s).")],
+    budget: Annotated[
+        str, typer.Option(help="What to KEEP: a share (0.7, 70%), rows (500) or audio (2.5h, 90min, 600s).")
+    ],
     method: Annotated[str, typer.Option(help="kmeans, random or score.")] = "kmeans",
-    out: Annotated[Path | None, typer.Option(help="Folder for the smaller dataset, the Selection and the report.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the smaller dataset, the Selection and the report.")
+    ] = None,
     per: Annotated[str | None, typer.Option(help="Apply the budget inside each group of this column.")] = None,
-    column: Annotated[str | None, typer.Option(help="Column of vectors (kmeans) or numbers (score); MFCC if not given.")] = None,
-    n_clusters: Annotated[int | None, typer.Option(min=1, help="Clusters; 20 rows each, at most 155, if not given.")] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Column of vectors (kmeans) or numbers (score); MFCC if not given.")
+    ] = None,
+    n_clusters: Annotated[
+        int | None, typer.Option(min=1, help="Clusters; 20 rows each, at most 155, if not given.")
+    ] = None,
     drop: Annotated[str, typer.Option(help="kmeans: remove 'simple' (typical) or 'hard' rows.")] = "simple",
     metric: Annotated[str, typer.Option(help="kmeans: euclidean or cosine.")] = "euclidean",
-    pca: Annotated[float | None, typer.Option(help="kmeans: components (whole number) or share of variance to keep.")] = None,
+    pca: Annotated[
+        float | None, typer.Option(help="kmeans: components (whole number) or share of variance to keep.")
+    ] = None,
     keep: Annotated[str, typer.Option(help="score: keep the 'highest' or 'lowest'.")] = "highest",
     seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
     key: Annotated[str | None, typer.Option(help="Column of unique ids.")] = None,
     label: LABEL = None,
-    by: Annotated[list[str] | None, typer.Option(help="Further column to count kept and total rows by (repeatable).")] = None,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Further column to count kept and total rows by (repeatable).")
+    ] = None,
     config: CONFIG = None,
     split: SPLIT = None,
     revision: REVISION = None,
@@ -85,7 +101,14 @@ def prune(
         arguments |= {"keep": keep}
     given = {name: value for name, value in arguments.items() if value is not None}
     job = road.Pruning(
-        method, budget, given, label=label, by=tuple(by or ()), max_seconds=max_seconds, num_threads=num_threads, umap=umap
+        method,
+        budget,
+        given,
+        label=label,
+        by=tuple(by or ()),
+        max_seconds=max_seconds,
+        num_threads=num_threads,
+        umap=umap,
     )
     _progress(not quiet)
     source = open_dataset(dataset, config=config, split=split, revision=revision, audio=audio)
@@ -121,7 +144,12 @@ def check(
     _progress(not quiet)
     source = open_dataset(dataset, config=config, split=split, revision=revision, audio=audio)
     report = look(
-        source.ds, label=label, speaker=speaker, audio_root=source.audio_root, max_seconds=max_seconds, num_threads=num_threads
+        source.ds,
+        label=label,
+        speaker=speaker,
+        audio_root=source.audio_root,
+        max_seconds=max_seconds,
+        num_threads=num_threads,
     )
     for note in source.notes:
         typer.echo(f"note: {note}", err=True)
@@ -131,7 +159,7 @@ def check(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("hf-select-demo"),
-    clips: Annotated[int, typer.Option(min=200, help="Clips to synthesise.")] = 1200,
+    clips: Annotated[int, typer.Option(min=200, help="Clips to synthesise.")] = 2000,
     budget: Annotated[str, typer.Option(help="What to keep of the training set.")] = "0.7",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds to train each model with.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the corpus.")] = 0,

@@ -29,7 +29,9 @@ _SHARD_BYTES = 500_000_000
 def check_output(folder: Path, *, overwrite: bool) -> None:
     """Raise an OutputError now, before long work, if the folder is taken or can't be written."""
     if folder.exists() and not overwrite:
-        raise OutputError(f"{folder} exists: choose another --out, or pass --overwrite to replace it when the new one is whole.")
+        raise OutputError(
+            f"{folder} exists: choose another --out, or pass --overwrite to replace it when the new one is whole."
+        )
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, and a folder is to be written there.")
     above = folder.parent

@@ -15,8 +15,8 @@ early stopping. As `TrainingArguments`: `learning_rate=5e-3, weight_decay=0.0, p
 num_train_epochs=170, lr_scheduler_type="reduce_lr_on_plateau", eval_strategy="epoch", save_strategy="epoch",
 metric_for_best_model="eval_loss", load_best_model_at_end=True`, with an `EarlyStoppingCallback`.
 
-Ours, since the paper is silent: dropout stands before every dense layer, weights start as He's uniform, frames are 20 ms
-every 10 ms, coefficients are centred and share one deviation, short clips are filled up with mean frames.
+Ours, since the paper is silent: dropout stands before every dense layer, weights start as He's uniform, frames last
+20 ms and come every 10 ms, coefficients are centred and share one deviation, short clips are filled up with mean frames.
 
 Reference: the cluster-pruning paper, section 3 (networks of 3.5k, 29k and 270k parameters), the layers from its code.
 """

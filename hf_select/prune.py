@@ -73,9 +73,7 @@ class Plan:
     keeps: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.rows} rows, {self.gigabytes:.2f} GB of audio, about {max(self.minutes, 0.1):.1f} min; keeps {self.keeps}"
-        )
+        return f"{self.rows} rows, {self.gigabytes:.2f} GB of audio, about {max(self.minutes, 0.1):.1f} min; keeps {self.keeps}"
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,9 @@ def _check_job(source: Source, job: Pruning) -> None:
         raise ArgumentError("The method 'score' needs --column naming the numbers to rank by.")
     if audio_column(source.ds) is None and job.method == "kmeans" and not job.arguments.get("column"):
         there = ", ".join(source.ds.column_names)
-        raise ColumnError(f"{source.name} has no audio column. Name it with --audio, or vectors with --column. Columns there are: {there}.")
+        raise ColumnError(
+            f"{source.name} has no audio column. Name it with --audio, or vectors with --column. Columns there are: {there}."
+        )
     for name in (job.label, *job.by):
         if name is not None and name not in source.ds.column_names:
             raise ColumnError(f"There is no column {name!r}. Columns there are: {', '.join(source.ds.column_names)}.")
@@ -175,7 +175,7 @@ def _transforms(source: Source, job: Pruning) -> list[Any]:
     name = audio_column(source.ds)
     if name is None:
         return []
-    where = {"column": name, "audio_root": source.audio_root, "max_seconds": job.max_seconds}
+    where: dict[str, Any] = {"column": name, "audio_root": source.audio_root, "max_seconds": job.max_seconds}
     if job.method == "kmeans" and not job.arguments.get("column"):
         return [MFCC(pool="stats", duration_column=SECONDS, **where)]
     return [Duration(duration_column=SECONDS, **where)]

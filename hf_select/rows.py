@@ -262,7 +262,7 @@ def _row_bytes(column: pa.Array) -> list[bytes | memoryview]:
     flat_lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not (flat_lists and pa.types.is_floating(kind.value_type)) or column.flatten().null_count:
         return [repr(value).encode("utf-8", "surrogatepass") for value in column.to_pylist()]
-    numbers = memoryview(np.ascontiguousarray(column.flatten().to_numpy()).view(np.uint8))
+    numbers = memoryview(np.ascontiguousarray(column.flatten().to_numpy()).view(np.uint8).data)
     width = kind.value_type.bit_width // 8
     sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
     ends = np.cumsum(sizes * width).tolist()

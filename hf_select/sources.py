@@ -86,10 +86,14 @@ def _open_folder(path: Path, split: str | None) -> Source:
     if tables and not sounds:
         of_split = [p for p in tables if p.name.split("-")[0] == (split or "train") or p.stem == (split or "train")]
         if split is not None and not of_split:
-            raise DatasetError(f"{path} holds no parquet file of split {split!r}: {', '.join(p.name for p in tables[:5])}.")
+            raise DatasetError(
+                f"{path} holds no parquet file of split {split!r}: {', '.join(p.name for p in tables[:5])}."
+            )
         return _open_table(path, of_split or tables)
     if not sounds:
-        raise DatasetError(f"{path} holds neither sound files ({', '.join(SOUND)}) nor parquet files, and was not saved by datasets.")
+        raise DatasetError(
+            f"{path} holds neither sound files ({', '.join(SOUND)}) nor parquet files, and was not saved by datasets."
+        )
     if split is not None:
         sounds = [p for p in sounds if p.relative_to(path).parts[0] == split]
         if not sounds:
@@ -135,11 +139,15 @@ def _metadata(table: Path) -> dict[str, list[Any]]:
 
     frame = pd.read_csv(table)
     if "file_name" not in frame.columns:
-        raise DatasetError(f"{table} needs a column file_name (paths below {table.parent.name}/); it has {', '.join(frame.columns)}.")
+        raise DatasetError(
+            f"{table} needs a column file_name (paths below {table.parent.name}/); it has {', '.join(frame.columns)}."
+        )
     wrong = frame["file_name"].isna() | frame["file_name"].duplicated()
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
-        raise DatasetError(f"{table}: line {row + 2} names no file, or one that stands above ({frame['file_name'][row]!r}).")
+        raise DatasetError(
+            f"{table}: line {row + 2} names no file, or one that stands above ({frame['file_name'][row]!r})."
+        )
     frame = frame.drop(columns=[c for c in frame.columns if c == "audio"])
     return {str(name): frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in frame.columns}
 

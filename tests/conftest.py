@@ -47,6 +47,4 @@ def _parquet(name: str, tmp_path_factory: pytest.TempPathFactory):
     from datasets import load_dataset
 
     path = shared_pack(name)
-    return load_dataset(
-        "parquet", data_files=str(path), split="train", cache_dir=str(tmp_path_factory.mktemp("packs"))
-    )
+    return load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(tmp_path_factory.mktemp("packs")))

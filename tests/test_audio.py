@@ -144,7 +144,7 @@ def test_null_rows_are_missing():
 
 
 def test_a_clip_can_be_pickled_and_says_what_it_is():
-    clip = pickle.loads(pickle.dumps(read_clip(wave_bytes(sound(100), 16000))))  # noqa: S301 - our own
+    clip = pickle.loads(pickle.dumps(read_clip(wave_bytes(sound(100), 16000))))
     assert clip.ok and len(clip.samples) == 100 and "samples" not in repr(clip)
     assert not Clip(status="empty").ok
     assert len(set(STATUS)) == 10

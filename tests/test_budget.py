@@ -53,8 +53,47 @@ def test_seconds_by_hand(budget, seconds):
 
 @pytest.mark.parametrize(
     "budget",
-    [0, -1, 0.0, -0.1, 1.0000001, 2.0, math.nan, math.inf, -math.inf, True, False, np.True_, None, [], (1,), {}, b"1", 1j]
-    + ["", " ", "x", "0", "00", "-1", "0%", "-5%", "100.1%", "%", "1.5", "0.0", "5d", "5H", "5 hours", "0h", "1e2", "1,5h", "½"]
+    [
+        0,
+        -1,
+        0.0,
+        -0.1,
+        1.0000001,
+        2.0,
+        math.nan,
+        math.inf,
+        -math.inf,
+        True,
+        False,
+        np.True_,
+        None,
+        [],
+        (1,),
+        {},
+        b"1",
+        1j,
+    ]
+    + [
+        "",
+        " ",
+        "x",
+        "0",
+        "00",
+        "-1",
+        "0%",
+        "-5%",
+        "100.1%",
+        "%",
+        "1.5",
+        "0.0",
+        "5d",
+        "5H",
+        "5 hours",
+        "0h",
+        "1e2",
+        "1,5h",
+        "½",
+    ]
     + [Fraction(3, 2), np.array([1]), np.int64(0), np.float64(1.5)],
 )
 def test_anything_else_is_an_error_that_states_the_legal_forms(budget):
@@ -136,7 +175,10 @@ def test_per_rows_by_hand():
 
 def test_seconds_stop_at_the_first_row_that_does_not_fit():
     found = run("3s", [2, 0, 1, 3], 4, seconds=np.array([2.0, 0.5, 1.0, 0.5]))
-    assert found.rows.tolist() == [2, 0]  # 1 + 2 fit exactly; the next does not, and the short one after it is not tried
+    assert found.rows.tolist() == [
+        2,
+        0,
+    ]  # 1 + 2 fit exactly; the next does not, and the short one after it is not tried
     assert found.slack_seconds == 0
 
 
@@ -197,7 +239,12 @@ rankings = st.integers(1, 60).flatmap(
 @given(rankings, st.integers(1, 100))
 def test_share_is_exact_for_every_split(case, percent):
     n, ranking, groups, clusters, _ = case
-    for columns in ({}, {"per": np.array(groups)}, {"clusters": np.array(clusters)}, {"per": np.array(groups), "clusters": np.array(clusters)}):
+    for columns in (
+        {},
+        {"per": np.array(groups)},
+        {"clusters": np.array(clusters)},
+        {"per": np.array(groups), "clusters": np.array(clusters)},
+    ):
         found = run(f"{percent}%", ranking, n, **columns).rows
         assert len(found) == len(set(found.tolist())) == n * percent // 100
 

@@ -26,7 +26,9 @@ def clips(tmp_path_factory):
         (folder / label).mkdir(parents=True)
         for i in range(20):
             n = int(16000 * rng.uniform(0.2, 0.5))
-            sound = 0.3 * np.sin(2 * np.pi * hertz * rng.uniform(0.9, 1.1) * np.arange(n) / 16000) + 0.01 * rng.normal(size=n)
+            sound = 0.3 * np.sin(2 * np.pi * hertz * rng.uniform(0.9, 1.1) * np.arange(n) / 16000) + 0.01 * rng.normal(
+                size=n
+            )
             (folder / label / f"{i:02d}.wav").write_bytes(wave_bytes(sound.astype(np.float32), 16000, format="WAV"))
     (folder / "low" / "19.wav").write_bytes(b"RIFF but no sound")
     (folder / "mid" / "19.wav").write_bytes(wave_bytes(np.zeros(4000, np.float32), 16000, format="WAV"))
@@ -40,12 +42,21 @@ def run(*arguments, cache, **more):
 
 
 def test_prune_from_folder_to_loadable_dataset(clips, tmp_path):
-    done = run("prune", clips, "--budget", "0.5", "--out", tmp_path / "out", "--n-clusters", 6, "-q", cache=tmp_path / "c")
+    done = run(
+        "prune", clips, "--budget", "0.5", "--out", tmp_path / "out", "--n-clusters", 6, "-q", cache=tmp_path / "c"
+    )
     assert done.returncode == 0, done.stderr
     assert "30 of 60 rows (50.0%)" in done.stdout and "1 rows could not be chosen: silent" in done.stdout
     assert "1 rows could not be chosen: unreadable" in done.stdout and "Plan: 60 rows" in done.stderr
     out = tmp_path / "out"
-    assert {p.name for p in out.iterdir()} == {"README.md", "data", "figures", "report.md", "selection.json", "selection.parquet"}
+    assert {p.name for p in out.iterdir()} == {
+        "README.md",
+        "data",
+        "figures",
+        "report.md",
+        "selection.json",
+        "selection.parquet",
+    }
     small = load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
     assert len(small) == 30 and set(small.column_names) == {"audio", "file_name", "label"}
     sel = hs.Selection.load(out)
@@ -57,14 +68,20 @@ def test_prune_from_folder_to_loadable_dataset(clips, tmp_path):
 def test_json_dry_run_and_nothing_written(clips, tmp_path):
     done = run("prune", clips, "--budget", "10s", "--method", "random", "--json", "-q", cache=tmp_path / "c")
     found = json.loads(done.stdout)
-    assert found["rows"]["total"] == 60 and found["hours"]["kept"] <= 10 / 3600 and found["balance"]["total"] == pytest.approx(1)
+    assert (
+        found["rows"]["total"] == 60
+        and found["hours"]["kept"] <= 10 / 3600
+        and found["balance"]["total"] == pytest.approx(1)
+    )
     plan = json.loads(run("prune", clips, "--budget", "1", "--dry-run", "--json", "-q", cache=tmp_path / "c").stdout)
     assert plan["plan"]["rows"] == 60 and plan["plan"]["keeps"] == "1 rows"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c"]
 
 
 def test_per_label_and_budget_of_rows(clips, tmp_path):
-    done = run("prune", clips, "--budget", "4", "--per", "label", "--method", "random", "--json", "-q", cache=tmp_path / "c")
+    done = run(
+        "prune", clips, "--budget", "4", "--per", "label", "--method", "random", "--json", "-q", cache=tmp_path / "c"
+    )
     assert json.loads(done.stdout)["rows"]["kept"] == 12
 
 
@@ -80,9 +97,15 @@ def test_score_by_a_column_of_a_table(tmp_path):
     ("arguments", "said"),
     [
         (["--budget", "lots"], "A budget is a share"),
-        (["--budget", "0.5", "--method", "magic"], "There is no method 'magic'. Methods there are: kmeans, random, score"),
+        (
+            ["--budget", "0.5", "--method", "magic"],
+            "There is no method 'magic'. Methods there are: kmeans, random, score",
+        ),
         (["--budget", "0.5", "--method", "score"], "--column"),
-        (["--budget", "0.5", "--per", "nowhere"], "there is no column 'nowhere'. Columns there are: audio, file_name, label"),
+        (
+            ["--budget", "0.5", "--per", "nowhere"],
+            "there is no column 'nowhere'. Columns there are: audio, file_name, label",
+        ),
         (["--budget", "0.5", "--n-clusters", "500"], "n_clusters=500 is more than the 58 rows"),
         (["--budget", "0.5", "--column", "label"], "vectors are needed"),
         (["--budget", "0.5", "--label", "nope"], "There is no column 'nope'"),
@@ -122,7 +145,9 @@ def test_version_help_and_wrong_usage(tmp_path):
 
 def test_hostile_labels_do_not_reach_the_terminal(tmp_path):
     (tmp_path / "x.csv").write_text("name,\x1b[31mred\n" + "a,1\n")
-    done = run("prune", tmp_path / "x.csv", "--method", "score", "--column", "nope", "--budget", "1", cache=tmp_path / "c")
+    done = run(
+        "prune", tmp_path / "x.csv", "--method", "score", "--column", "nope", "--budget", "1", cache=tmp_path / "c"
+    )
     assert done.returncode == 1 and "\x1b" not in done.stderr
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -248,7 +247,9 @@ print(new["x"][:] == ds["id"][:])
 
 def test_with_columns_survives_num_proc_afterwards(saved):
     new = with_columns(saved.shuffle(seed=0), words)
-    doubled = new.map(lambda batch: {"twice": [2 * w for w in batch["words"]]}, batched=True, num_proc=2, remove_columns=["audio"])
+    doubled = new.map(
+        lambda batch: {"twice": [2 * w for w in batch["words"]]}, batched=True, num_proc=2, remove_columns=["audio"]
+    )
     assert doubled["twice"][:] == [4] * 50
 
 
@@ -262,14 +263,15 @@ def test_append_columns_scatters(saved):
 
 def test_real_speech_stays_on_disk_once(speech_commands):
     mixed = speech_commands.train_test_split(test_size=0.5, seed=0)["train"]
-    audio_bytes = sum(os.path.getsize(f["filename"]) for f in speech_commands.cache_files)
+    audio_bytes = sum(Path(f["filename"]).stat().st_size for f in speech_commands.cache_files)
     new = with_columns(mixed, hs.Duration(duration_column="decoded"))
     written = sum(p.stat().st_size for p in Path(datasets.config.HF_DATASETS_CACHE).rglob("*") if p.is_file())
     assert written < 0.02 * audio_bytes
     assert np.allclose(new["decoded"][:], new["duration"][:], atol=1e-3)
-    assert new.cast_column("audio", Audio(decode=False))[0]["audio"]["bytes"] == mixed.cast_column(
-        "audio", Audio(decode=False)
-    )[0]["audio"]["bytes"]
+    assert (
+        new.cast_column("audio", Audio(decode=False))[0]["audio"]["bytes"]
+        == mixed.cast_column("audio", Audio(decode=False))[0]["audio"]["bytes"]
+    )
 
 
 def test_dataset_from_dict_is_cached_by_content():

@@ -25,7 +25,9 @@ def test_every_method_has_a_case():
     assert sorted(CASES) == sorted(methods.__all__)
 
 
-@pytest.mark.parametrize(("method", "name", "check"), [(m, *c) for m, case in CASES.items() for c in selector_checks(case)])
+@pytest.mark.parametrize(
+    ("method", "name", "check"), [(m, *c) for m, case in CASES.items() for c in selector_checks(case)]
+)
 def test_contract(method, name, check):
     check()
 

@@ -97,9 +97,21 @@ def test_outside_libraries_have_owners(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_nothing_is_unpickled_nor_run(path):
     calls = {
-        ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
+        ast.unparse(node.func)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
     }
-    banned = {"pickle.load", "dill.load", "dill.loads", "joblib.load", "torch.load", "eval", "exec", "np.load", "os.system"}
+    banned = {
+        "pickle.load",
+        "dill.load",
+        "dill.loads",
+        "joblib.load",
+        "torch.load",
+        "eval",
+        "exec",
+        "np.load",
+        "os.system",
+    }
     if room(path) != "testing":
         banned |= {"pickle.loads"}
     assert not calls & banned

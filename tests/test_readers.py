@@ -32,7 +32,11 @@ def stored(values, feature):
 @pytest.mark.parametrize("view", ["whole", "shuffled", "repeated"])
 def test_vectors_of_every_storage(name, view):
     ds = stored(*STORED[name])
-    order = {"whole": np.arange(40), "shuffled": np.random.default_rng(1).permutation(40), "repeated": np.array([5, 5, 0])}[view]
+    order = {
+        "whole": np.arange(40),
+        "shuffled": np.random.default_rng(1).permutation(40),
+        "repeated": np.array([5, 5, 0]),
+    }[view]
     ds = ds if view == "whole" else ds.select(order)
     found = read_vectors(ds, "v")
     assert found.dtype == np.float32
@@ -102,14 +106,17 @@ def test_text_is_no_value():
 
 
 def test_seconds_are_not_negative():
-    with pytest.raises(ColumnError, match="row 1 .* lasts -1"):
+    with pytest.raises(ColumnError, match=r"row 1 .* lasts -1"):
         read_seconds(Dataset.from_dict({"duration": [1.0, -1.0]}), "duration")
     with pytest.raises(ColumnError, match=r"hs\.Duration"):
         read_seconds(Dataset.from_dict({"x": [1.0]}), "duration")
 
 
 def test_groups_are_names():
-    ds = Dataset.from_dict({"c": [1, 0, None], "n": [3, 4, None]}, features=Features({"c": ClassLabel(names=["a", "b"]), "n": Value("int64")}))
+    ds = Dataset.from_dict(
+        {"c": [1, 0, None], "n": [3, 4, None]},
+        features=Features({"c": ClassLabel(names=["a", "b"]), "n": Value("int64")}),
+    )
     assert read_groups(ds, "c").tolist() == ["b", "a", "(none)"]
     assert read_groups(ds, "n").tolist() == ["3", "4", "(none)"]
     with pytest.raises(ColumnError, match="one value per row"):

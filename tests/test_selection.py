@@ -155,7 +155,9 @@ def test_stream_is_cast_back(ds, sel):
 
 def test_stream_of_other_rows_is_an_error(ds):
     sel = hs.select_by_score(ds, budget=3, column="loss", key="id")
-    other = ds.cast_column("audio", Audio(decode=False)).remove_columns("id").add_column("id", [f"x{i}" for i in range(30)])
+    other = (
+        ds.cast_column("audio", Audio(decode=False)).remove_columns("id").add_column("id", [f"x{i}" for i in range(30)])
+    )
     with pytest.raises(SelectionError, match="unknown to this Selection"):
         list(sel.apply(other.to_iterable_dataset()))
 
@@ -307,7 +309,10 @@ def test_pickles_alike_in_another_process(tmp_path):
         "ds = make_rows(20, column='loss', values='numbers')\n"
         "print(hashlib.sha256(pickle.dumps(hs.select_by_score(ds, budget=7, column='loss'), protocol=4)).hexdigest())"
     )
-    digests = {subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout for _ in range(2)}
+    digests = {
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    }
     assert len(digests) == 1
 
 
@@ -319,7 +324,9 @@ def test_is_frozen(sel):
 def test_saves_and_loads(sel, tmp_path):
     sel.save(tmp_path)
     again = Selection.load(tmp_path)
-    assert again == sel and again.warnings == sel.warnings and again.versions == sel.versions and again.facts == sel.facts
+    assert (
+        again == sel and again.warnings == sel.warnings and again.versions == sel.versions and again.facts == sel.facts
+    )
     assert Selection.load(tmp_path / "selection.json") == sel
     table = pq.read_table(tmp_path / "selection.parquet")
     assert table.column_names == ["row", "key", "rank", "score", "group", "segment_start", "segment_end"]
@@ -367,7 +374,9 @@ def test_every_flipped_bit_is_noticed(sel, tmp_path):
         data = (tmp_path / name).read_bytes()
         for _ in range(300):
             place = rng.randrange(len(data))
-            (tmp_path / name).write_bytes(data[:place] + bytes([data[place] ^ (1 << rng.randrange(8))]) + data[place + 1 :])
+            (tmp_path / name).write_bytes(
+                data[:place] + bytes([data[place] ^ (1 << rng.randrange(8))]) + data[place + 1 :]
+            )
             with pytest.raises(SelectionError, match="damaged"):
                 Selection.load(tmp_path)
         (tmp_path / name).write_bytes(data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,7 +32,15 @@ def folder(tmp_path):
 
 def test_labels_from_sub_folders(folder):
     source = open_dataset(folder)
-    assert source.ds["file_name"][:] == ["no/0.wav", "no/1.wav", "no/2.wav", "yes/0.wav", "yes/1.wav", "yes/2.wav", "yes/3.flac"]
+    assert source.ds["file_name"][:] == [
+        "no/0.wav",
+        "no/1.wav",
+        "no/2.wav",
+        "yes/0.wav",
+        "yes/1.wav",
+        "yes/2.wav",
+        "yes/3.flac",
+    ]
     assert source.ds.features["label"].names == ["no", "yes"] and source.ds["label"][:] == [0] * 3 + [1] * 4
     assert source.key == "file_name" and source.audio_root == str(folder.resolve())
     rows = source.ds["audio"][:]
@@ -96,7 +103,7 @@ def test_saved_datasets_and_their_splits(folder, tmp_path):
     assert len(open_dataset(tmp_path / "one").ds) == 7
     assert len(open_dataset(tmp_path / "two").ds) == 7
     assert len(open_dataset(tmp_path / "two", split="test").ds) == 1
-    with pytest.raises(DatasetError, match="no split 'dev'. Splits there are: train, test"):
+    with pytest.raises(DatasetError, match=r"no split 'dev'\. Splits there are: train, test"):
         open_dataset(tmp_path / "two", split="dev")
 
 
@@ -128,7 +135,7 @@ def test_what_is_no_dataset(tmp_path):
 
 def test_unknown_audio_column(tmp_path):
     (tmp_path / "c.csv").write_text("x,y\n1,2\n")
-    with pytest.raises(DatasetError, match="no audio column 'z'. Columns there are: x, y"):
+    with pytest.raises(DatasetError, match=r"no audio column 'z'\. Columns there are: x, y"):
         open_dataset(tmp_path / "c.csv", audio="z")
 
 

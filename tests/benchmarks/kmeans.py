@@ -25,7 +25,9 @@ MAX_ITER = 20  # the same for both; fewer iterations make our overhead weigh mor
 
 
 def private_memory() -> int:
-    return next(int(line.split()[1]) * 1024 for line in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in line)
+    return next(
+        int(line.split()[1]) * 1024 for line in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in line
+    )
 
 
 class Peak:
@@ -61,7 +63,8 @@ def make(folder: Path, rows: int, dimensions: int) -> None:
         block = rng.normal(size=(min(10_000, rows - start), dimensions), scale=1.5).astype(np.float32)
         matrix[start : start + len(block)] = block + middles[rng.integers(0, 300, len(block))]
     chunks = [
-        pa.FixedSizeListArray.from_arrays(pa.array(matrix[a : a + 1000].reshape(-1)), dimensions) for a in range(0, rows, 1000)
+        pa.FixedSizeListArray.from_arrays(pa.array(matrix[a : a + 1000].reshape(-1)), dimensions)
+        for a in range(0, rows, 1000)
     ]
     Dataset(pa.table({"embedding": pa.chunked_array(chunks)})).save_to_disk(folder / "dataset")
 
@@ -76,7 +79,9 @@ def backend(folder: Path, clusters: int) -> dict[str, float]:
     init = "k-means++" if len(matrix) <= _SEEDING_ROWS else _seed_on_a_sample
     with Peak() as memory:
         started = time.perf_counter()
-        fitted = KMeans(clusters, init=init, n_init=1, max_iter=MAX_ITER, tol=0, random_state=0, copy_x=False).fit(matrix)
+        fitted = KMeans(clusters, init=init, n_init=1, max_iter=MAX_ITER, tol=0, random_state=0, copy_x=False).fit(
+            matrix
+        )
         seconds = time.perf_counter() - started
     return {"seconds": seconds, "memory": memory.above + matrix.nbytes, "inertia": fitted.inertia_}
 
@@ -97,21 +102,33 @@ def ours(folder: Path, clusters: int) -> dict[str, float]:
 
 
 def main() -> None:
-    rows, dimensions, clusters, runs = (int(a) for a in (*sys.argv[1:], *("200000", "768", "155", "3")[len(sys.argv) - 1 :]))
-    print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}")
-    print(f"{rows} x {dimensions} float32 ({rows * dimensions * 4 / 1e6:.0f} MB), {clusters} clusters, {MAX_ITER} iterations, {runs} runs")
+    rows, dimensions, clusters, runs = (
+        int(a) for a in (*sys.argv[1:], *("200000", "768", "155", "3")[len(sys.argv) - 1 :])
+    )
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
+    )
+    print(
+        f"{rows} x {dimensions} float32 ({rows * dimensions * 4 / 1e6:.0f} MB), {clusters} clusters, {MAX_ITER} iterations, {runs} runs"
+    )
+    import datasets
+
+    datasets.disable_progress_bars()
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), rows, dimensions)
         found: dict[str, list[dict[str, float]]] = {"backend": [], "ours": []}
         for _ in range(runs):
             for name in found:
                 command = [sys.executable, __file__, "--measure", name, folder, str(clusters)]
-                found[name].append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+                found[name].append(
+                    json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+                )
     size = rows * dimensions * 4
     for name, results in found.items():
         seconds = [r["seconds"] for r in results]
         memory = max(r["memory"] for r in results) / size
-        print(f"  {name:<10} {statistics.median(seconds):8.2f} s (from {min(seconds):.2f} to {max(seconds):.2f}), peak {memory:.2f} x the matrix")
+        spread = f"from {min(seconds):.2f} to {max(seconds):.2f}"
+        print(f"  {name:<10} {statistics.median(seconds):8.2f} s ({spread}), peak {memory:.2f} x the matrix")
     ratios = [a["seconds"] / b["seconds"] for a, b in zip(found["ours"], found["backend"], strict=True)]
     print(f"  ours / backend: median {statistics.median(ratios):.3f} (wanted: at most 1.15; peak under 1.5)")
     print(f"  inertia: backend {found['backend'][0]['inertia']:.6g}, ours {found['ours'][0]['inertia']:.6g}")

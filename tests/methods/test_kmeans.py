@@ -78,7 +78,9 @@ def test_cosine_by_hand():
     wanted = 1 - unit[:3] @ centre / np.linalg.norm(centre)
     np.testing.assert_allclose(found.score[:3], wanted, atol=1e-6)
     assert found.indices.tolist() == [2, 5]
-    scaled = hs.select_kmeans(dataset(x * np.array([[1], [7], [0.1], [2], [5], [1]])), budget=2, n_clusters=2, metric="cosine")
+    scaled = hs.select_kmeans(
+        dataset(x * np.array([[1], [7], [0.1], [2], [5], [1]])), budget=2, n_clusters=2, metric="cosine"
+    )
     assert scaled.indices.tolist() == [2, 5]
 
 

@@ -167,7 +167,7 @@ def test_missing_column_names_those_there_are():
 
 def test_hashes_the_same_in_another_process_and_after_use():
     quality = AudioQuality(prefix="q_")
-    assert pickle.loads(pickle.dumps(quality)) == quality  # noqa: S301
+    assert pickle.loads(pickle.dumps(quality)) == quality
     code = (
         "from datasets.fingerprint import Hasher; from hf_select.transforms.quality import AudioQuality as Q; "
         "import json; print(json.dumps([Hasher.hash(Q(prefix='q_')), Hasher.hash(Q())]))"
