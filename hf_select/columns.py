@@ -6,7 +6,6 @@ that a run that was interrupted continues where it stopped.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
@@ -21,13 +20,14 @@ import numpy as np
 import pyarrow as pa
 
 from hf_select.errors import AudioError, ColumnError, TransformError
-from hf_select.parts import PartStore, spread
+from hf_select.joining import join, to_arrow
+from hf_select.parts import PartStore
 from hf_select.rows import RawBatch, base_positions, column_names, plain, raw_column, require_dataset
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["append_columns", "with_columns"]
+__all__ = ["status_columns", "with_columns"]
 
 log = logging.getLogger("hf_select")
 
@@ -86,31 +86,11 @@ def with_columns(
     started = time.perf_counter()
     if not job.store.done():
         job.run(num_threads or 1)
-    joined = _join(ds, job.store.result(), fingerprint)
+    features = {k: v for t in transforms for k, v in (getattr(t, "features", None) or {}).items()}
+    joined = join(ds, job.store.result(), fingerprint, features)
     log.info("with_columns: %d rows in %.1f s", len(ds), time.perf_counter() - started)
     _refused_all(joined, transforms)
     return joined
-
-
-def append_columns(ds: Dataset, table: pa.Table) -> Dataset:
-    """Join a table of thin columns, one row per row of `ds`, to a dataset without rewriting what is there.
-
-    A column of the same name is replaced. Used by `Selection.mark`; for computed columns see `with_columns`.
-    """
-    from datasets.fingerprint import Hasher
-    from datasets.table import InMemoryTable
-
-    require_dataset(ds, "append_columns")
-    if table.num_rows != len(ds):
-        raise ColumnError(
-            f"The table holds {table.num_rows} rows and the dataset {len(ds)}: one row for each is needed."
-        )
-    fingerprint = Hasher.hash([ds._fingerprint, _digest(table)])
-    positions = base_positions(ds)
-    table = table.replace_schema_metadata()
-    return _join(
-        ds, InMemoryTable(table if positions is None else spread(table, positions, ds.data.num_rows)), fingerprint
-    )
 
 
 def status_columns(transforms: tuple[Transform, ...]) -> list[str]:
@@ -217,8 +197,8 @@ class _Job:
                     ]
                 columns[name] = values
         if self.schema is None:
-            return pa.table({name: _arrow(values) for name, values in columns.items()})
-        return pa.table([_arrow(columns[f.name], f.type) for f in self.schema], schema=self.schema)
+            return pa.table({name: to_arrow(values) for name, values in columns.items()})
+        return pa.table([to_arrow(columns[f.name], f.type) for f in self.schema], schema=self.schema)
 
     def _wanted(self, start: int, stop: int) -> pa.Table:
         if self.rows is None:
@@ -299,45 +279,6 @@ def _declared_schema(transforms: tuple[Transform, ...]) -> pa.Schema | None:
     return pa.schema(list(fields.values()))
 
 
-def _arrow(values: Any, kind: pa.DataType | None = None) -> pa.Array:
-    if isinstance(values, (pa.Array, pa.ChunkedArray)):
-        return values if kind is None else values.cast(kind)
-    if isinstance(values, np.ndarray) and values.ndim > 1:
-        values = list(values)
-    if kind is not None and pa.types.is_list(kind) and pa.types.is_fixed_size_list(kind.value_type):
-        return _matrices(values, kind)
-    return pa.array(values, kind)
-
-
-def _matrices(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """Return matrices of one width and any number of rows (or None) as lists of fixed-size lists, without a Python loop
-    over their numbers.
-    """
-    width, number = kind.value_type.list_size, kind.value_type.value_type
-    matrices = [np.empty((0, width)) if value is None else np.asarray(value) for value in values]
-    flat = np.concatenate([matrix.reshape(-1) for matrix in matrices])
-    offsets = np.concatenate([[0], np.cumsum([len(matrix) for matrix in matrices])]).astype(np.int32)
-    inner = pa.FixedSizeListArray.from_arrays(pa.array(flat).cast(number), type=kind.value_type)
-    return pa.ListArray.from_arrays(pa.array(offsets), inner, type=kind, mask=pa.array([v is None for v in values]))
-
-
-def _join(ds: Dataset, table: Any, fingerprint: str) -> Dataset:
-    """Join a `datasets` table of base length to the base table of `ds`, keeping its row order, format and split."""
-    from datasets import Dataset, Features
-    from datasets.table import concat_tables
-
-    kept = [name for name in ds.column_names if name not in table.column_names]
-    info = ds.info.copy()
-    info.features = Features({**{name: ds.features[name] for name in kept}, **Features.from_arrow_schema(table.schema)})
-    joined = concat_tables([ds.data.select(kept), table], axis=1) if kept else table
-    new = Dataset(joined, info=info, split=ds.split, indices_table=ds._indices, fingerprint=fingerprint)
-    new._format_type, new._format_kwargs = ds._format_type, dict(ds._format_kwargs)
-    new._output_all_columns = ds._output_all_columns
-    shown = ds._format_columns
-    new._format_columns = None if shown is None else list(dict.fromkeys([*shown, *table.column_names]))
-    return new
-
-
 def _refused_all(ds: Dataset, transforms: tuple[Transform, ...]) -> None:
     for name in status_columns(transforms):
         status = raw_column(ds, name).to_pylist()
@@ -346,10 +287,3 @@ def _refused_all(ds: Dataset, transforms: tuple[Transform, ...]) -> None:
                 f"All {len(ds)} rows were refused, the first with {status[0]!r}. "
                 "Pass audio_root= naming the folder that holds the files, if you trust it."
             )
-
-
-def _digest(table: pa.Table) -> str:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    return hashlib.sha256(sink.getvalue()).hexdigest()

@@ -16,9 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from hf_select.budget import Budget, cut
-from hf_select.columns import append_columns
 from hf_select.counts import kept_by_value
 from hf_select.errors import SelectionError
+from hf_select.joining import append_columns
 from hf_select.matching import KeyFilter, locate, locate_in_source
 from hf_select.readers import read_groups, read_seconds
 from hf_select.rows import RowKey, audio_column, require_dataset

@@ -14,8 +14,9 @@ import pytest
 from datasets import Audio, Dataset, Features, List, Value, load_from_disk
 
 import hf_select as hs
-from hf_select.columns import append_columns, with_columns
+from hf_select.columns import with_columns
 from hf_select.errors import ColumnError, OutputError, TransformError
+from hf_select.joining import append_columns
 from hf_select.testing import make_rows
 
 

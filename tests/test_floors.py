@@ -18,6 +18,7 @@ FLOORS = (
     "rows",
     "parts",
     "readers",
+    "joining",
     "columns",
     "counts",
     "budget",

@@ -208,7 +208,8 @@ def _cluster(
             own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
             distance[start : start + _BLOCK] = 1 - (block * own).sum(axis=1)
         else:
-            distance[start : start + _BLOCK] = np.linalg.norm(block - own, axis=1)
+            apart = block - own.astype(np.float32)
+            distance[start : start + _BLOCK] = np.sqrt(np.einsum("ij,ij->i", apart, apart, dtype=np.float64))
     facts = {"inertia": float(kmeans.inertia_), "iterations": int(kmeans.n_iter_)}
     return kmeans.labels_.astype(np.int64), distance, notes, facts
 
