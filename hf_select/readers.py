@@ -46,24 +46,24 @@ def read_vectors(ds: Any, column: str, *, memmap: str | os.PathLike[str] | None 
             f"Columns of vectors: {', '.join(there) or 'none; hs.with_columns(ds, hs.MFCC(pool=...)) adds one'}."
         )
     matrix: NDArray[np.float32] | None = None
+    empty = np.ones(len(ds), dtype=bool)
     for places, vectors in _blocks(ds, column):
         if matrix is None:
             matrix = _allocate(len(ds), vectors.shape[1], memmap)
         if vectors.shape[1] != matrix.shape[1]:
             raise _ragged(column, *sorted((vectors.shape[1], matrix.shape[1])))
-        matrix[places] = vectors
+        matrix[places], empty[places] = vectors, False
     if matrix is None:
         raise ColumnError(f"Column {column!r} holds no vector in any of {len(ds)} rows.")
+    matrix[empty] = np.nan
     return matrix
 
 
 def _allocate(rows: int, dimensions: int, memmap: str | os.PathLike[str] | None) -> NDArray[np.float32]:
     shape = (rows, dimensions)
-    matrix = (
-        np.empty(shape, np.float32) if memmap is None else np.lib.format.open_memmap(memmap, "w+", np.float32, shape)
-    )
-    matrix[:] = np.nan
-    return matrix
+    if memmap is not None:
+        return np.lib.format.open_memmap(memmap, "w+", np.float32, shape)
+    return np.empty(shape, np.float32)
 
 
 def _blocks(ds: Any, column: str) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:

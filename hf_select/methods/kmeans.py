@@ -200,16 +200,15 @@ def _cluster(
     notes = [f"k-means: {warning.message}" for warning in caught]
     if kmeans.n_iter_ >= max_iter > 1:
         notes.append(f"k-means stopped after max_iter={max_iter} iterations, before it had converged.")
-    centres = kmeans.cluster_centers_.astype(np.float64)
+    centres = kmeans.cluster_centers_.astype(np.float32)
+    if metric == "cosine":
+        centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
     distance = np.empty(len(matrix))
     for start in range(0, len(matrix), _BLOCK):
         block, own = matrix[start : start + _BLOCK], centres[kmeans.labels_[start : start + _BLOCK]]
-        if metric == "cosine":
-            own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
-            distance[start : start + _BLOCK] = 1 - (block * own).sum(axis=1)
-        else:
-            apart = block - own.astype(np.float32)
-            distance[start : start + _BLOCK] = np.sqrt(np.einsum("ij,ij->i", apart, apart, dtype=np.float64))
+        apart = block - own  # of two unit vectors: half its square is 1 - cosine, without losing digits near 0
+        squares = np.einsum("ij,ij->i", apart, apart, dtype=np.float64)
+        distance[start : start + _BLOCK] = squares / 2 if metric == "cosine" else np.sqrt(squares)
     facts = {"inertia": float(kmeans.inertia_), "iterations": int(kmeans.n_iter_)}
     return kmeans.labels_.astype(np.int64), distance, notes, facts
 
