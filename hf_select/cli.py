@@ -145,6 +145,7 @@ def check(
     source = open_dataset(dataset, config=config, split=split, revision=revision, audio=audio)
     report = look(
         source.ds,
+        column=source.audio,
         label=label,
         speaker=speaker,
         audio_root=source.audio_root,

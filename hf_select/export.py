@@ -27,13 +27,19 @@ _SHARD_BYTES = 500_000_000
 
 
 def check_output(folder: Path, *, overwrite: bool) -> None:
-    """Raise an OutputError now, before long work, if the folder is taken or can't be written."""
-    if folder.exists() and not overwrite:
-        raise OutputError(
-            f"{folder} exists: choose another --out, or pass --overwrite to replace it when the new one is whole."
-        )
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, and a folder is to be written there.")
+    """Raise an OutputError now, before long work, if the folder is taken or can't be written.
+
+    `overwrite` replaces only what hf_select wrote (a folder with a Selection in it) or an empty folder.
+    """
+    if folder.exists():
+        if not folder.is_dir():
+            raise OutputError(f"{folder} is a file, and a folder is to be written there: choose another --out.")
+        if not overwrite:
+            raise OutputError(f"{folder} exists: choose another --out, or pass --overwrite to replace it.")
+        if any(folder.iterdir()) and not (folder / "selection.json").exists():
+            raise OutputError(
+                f"{folder} holds no Selection, so hf_select did not write it and won't replace it: choose another --out."
+            )
     above = folder.parent
     while not above.exists():
         above = above.parent

@@ -19,7 +19,7 @@ from hf_select.export import new_folder, write_parquet
 from hf_select.methods import select_by_score, select_kmeans, select_random
 from hf_select.readers import read_groups, read_seconds
 from hf_select.report import write_report
-from hf_select.rows import audio_column, raw_column
+from hf_select.rows import raw_column
 from hf_select.selection import Selection
 from hf_select.sources import Source
 from hf_select.transforms import MFCC, Duration
@@ -89,7 +89,7 @@ class Pruned:
 def make_plan(source: Source, job: Pruning) -> Plan:
     """Estimate rows, GB and minutes by timing the transforms on a few rows spread over the dataset."""
     _check_job(source, job)
-    ds, name = source.ds, audio_column(source.ds)
+    ds, name = source.ds, source.audio
     size = 0.0
     minutes = 0.0
     if name is not None:
@@ -160,7 +160,7 @@ def _check_job(source: Source, job: Pruning) -> None:
         raise ArgumentError(f"There is no method {job.method!r}. Methods there are: {', '.join(_METHODS)}.")
     if job.method == "score" and not job.arguments.get("column"):
         raise ArgumentError("The method 'score' needs --column naming the numbers to rank by.")
-    if audio_column(source.ds) is None and job.method == "kmeans" and not job.arguments.get("column"):
+    if source.audio is None and job.method == "kmeans" and not job.arguments.get("column"):
         there = ", ".join(source.ds.column_names)
         raise ColumnError(
             f"{source.name} has no audio column. Name it with --audio, or vectors with --column. Columns there are: {there}."
@@ -172,10 +172,9 @@ def _check_job(source: Source, job: Pruning) -> None:
 
 def _transforms(source: Source, job: Pruning) -> list[Any]:
     """Return the one transform that decodes: every clip is looked at, so that a bad one is never selected."""
-    name = audio_column(source.ds)
-    if name is None:
+    if source.audio is None:
         return []
-    where: dict[str, Any] = {"column": name, "audio_root": source.audio_root, "max_seconds": job.max_seconds}
+    where: dict[str, Any] = {"column": source.audio, "audio_root": source.audio_root, "max_seconds": job.max_seconds}
     if job.method == "kmeans" and not job.arguments.get("column"):
         return [MFCC(pool="stats", duration_column=SECONDS, **where)]
     return [Duration(duration_column=SECONDS, **where)]

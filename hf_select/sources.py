@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ class Source:
         audio_root: the folder inside which paths in rows may be opened; None where audio is embedded.
         key: a column of ids that outlives a move or an embedding, if the reader made one.
         notes: sentences for people, such as files that stand in no table.
+        audio: the audio column, None where there is none.
     """
 
     ds: Dataset
@@ -36,6 +37,7 @@ class Source:
     audio_root: str | None = None
     key: str | None = None
     notes: tuple[str, ...] = ()
+    audio: str | None = None
 
 
 def open_dataset(
@@ -73,7 +75,7 @@ def open_dataset(
     ds = _as_audio(source.ds, audio)
     if path.exists():  # a Selection names its source: say the file or folder, not the builder that read it
         ds.info.dataset_name, ds.info.config_name = source.name, None
-    return Source(ds, source.name, source.audio_root, source.key, source.notes)
+    return replace(source, ds=ds, audio=audio or audio_column(ds))
 
 
 def _open_folder(path: Path, split: str | None) -> Source:
@@ -199,7 +201,7 @@ def _as_audio(ds: Dataset, audio: str | None) -> Dataset:
     from datasets import Audio
 
     if audio is None and audio_column(ds) is not None:
-        return ds
+        return ds  # its type tells
     kinds = {field.name: field.type for field in ds.data.schema}
     structs = [n for n, k in kinds.items() if pa.types.is_struct(k) and {f.name for f in k} == {"bytes", "path"}]
     name = audio or (structs[0] if structs else None)

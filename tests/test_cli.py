@@ -121,11 +121,14 @@ def test_a_taken_folder_is_refused_before_work_and_replaced_on_demand(clips, tmp
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine").write_text("x")
-    budget = ("--budget", "5", "--method", "random", "--out", out, "-q")
-    done = run("prune", clips, *budget, cache=tmp_path / "c")
-    assert done.returncode == 1 and "--overwrite" in done.stderr and not (tmp_path / "c" / "hf_select").exists()
-    assert run("prune", clips, *budget, "--overwrite", cache=tmp_path / "c").returncode == 0
-    assert not (out / "mine").exists() and (out / "report.md").exists()
+    budget = ("--method", "random", "--out", out, "-q")
+    for more, said in (((), "--overwrite"), (("--overwrite",), "did not write it")):
+        done = run("prune", clips, "--budget", "5", *budget, *more, cache=tmp_path / "c")
+        assert done.returncode == 1 and said in done.stderr and not (tmp_path / "c" / "hf_select").exists()
+    (out / "mine").unlink()
+    for rows in ("5", "6"):
+        assert run("prune", clips, "--budget", rows, *budget, "--overwrite", cache=tmp_path / "c").returncode == 0
+        assert len(hs.Selection.load(out)) == int(rows)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "out"]
 
 

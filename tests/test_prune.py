@@ -18,7 +18,7 @@ def make(rows=40, **columns):
     clips[3] = clips[3][:500]
     audio = [{"bytes": clip, "path": f"{i}.flac"} for i, clip in enumerate(clips)]
     table = Dataset.from_dict({"audio": audio, "label": ["a", "b"] * (rows // 2), **columns})
-    return Source(table.cast_column("audio", Audio()), "made")
+    return Source(table.cast_column("audio", Audio()), "made", audio="audio")
 
 
 def test_durations_that_lie_are_reported_and_not_believed():
@@ -75,7 +75,7 @@ def test_a_table_without_audio_can_be_cut():
 @pytest.mark.slow
 @pytest.mark.parametrize("drop", ["simple", "hard"])
 def test_real_keywords_hard_and_simple(drop, speech_commands):
-    source = Source(speech_commands, "speech_commands_dev")
+    source = Source(speech_commands, "speech_commands_dev", audio="audio")
     balances = []
     for budget in (0.9, 0.6):
         found = prune(source, Pruning("kmeans", budget, {"n_clusters": 155, "drop": drop, "seed": 0}))

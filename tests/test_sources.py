@@ -207,11 +207,14 @@ def test_folder_appears_whole_or_not_at_all(tmp_path):
 def test_an_old_folder_stays_until_the_new_one_is_whole(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").write_text("old")
+    with pytest.raises(OutputError, match="did not write it"), new_folder(tmp_path / "out", overwrite=True):
+        pass
+    (tmp_path / "out" / "selection.json").write_text("{}")
     with pytest.raises(OutputError, match="--overwrite"), new_folder(tmp_path / "out"):
         pass
     with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "out", overwrite=True):
         raise ZeroDivisionError
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["old"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["old", "selection.json"]
     with new_folder(tmp_path / "out", overwrite=True) as folder:
         (folder / "new").write_text("new")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["new"]
