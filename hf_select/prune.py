@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,8 +135,16 @@ def write(pruned: Pruned, source: Source, job: Pruning, out: Path, *, overwrite:
         pruned.selection.save(folder)
         vector = pruned.selection.params.get("column") if job.method == "kmeans" else None
         label = job.label or find_label(source.ds)
+        made = {"Columns it was made on": _recipe(source, job)} if source.audio else {}
         write_report(
-            pruned.columns, pruned.selection, folder, by=list(job.by), column=vector, label=label, umap=job.umap
+            pruned.columns,
+            pruned.selection,
+            folder,
+            by=list(job.by),
+            column=vector,
+            label=label,
+            umap=job.umap,
+            extra=made,
         )
         (folder / "README.md").write_text(_front_matter(pruned), encoding="utf-8")
     return out
@@ -178,6 +186,12 @@ def _transforms(source: Source, job: Pruning) -> list[Any]:
     if job.method == "kmeans" and not job.arguments.get("column"):
         return [MFCC(pool="stats", duration_column=SECONDS, **where)]
     return [Duration(duration_column=SECONDS, **where)]
+
+
+def _recipe(source: Source, job: Pruning) -> str:
+    """Return the Python that computes the columns, without the folder they were computed in."""
+    calls = ", ".join(f"hs.{replace(transform, audio_root=None)!r}" for transform in _transforms(source, job))
+    return f"ds = hs.with_columns(ds, {calls}, overwrite=True)"
 
 
 def _summary(source: Source, job: Pruning, columns: Any, selection: Selection) -> dict[str, Any]:
