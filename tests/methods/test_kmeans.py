@@ -202,3 +202,14 @@ def test_real_digits_prune_to_the_same_rows_twice(digits):
     arguments = {"budget": 0.7, "n_clusters": 15, "column": "mfcc_stats", "standardize": "features", "seed": 0}
     first, second = hs.select_kmeans(ds, **arguments), hs.select_kmeans(ds, **arguments)
     assert first == second and len(first) == 210
+
+
+def test_number_of_threads_does_not_change_the_rows():
+    from threadpoolctl import threadpool_limits
+
+    ds = dataset(blobs(4000, 12, 9))
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(hs.select_kmeans(ds, budget=0.6, n_clusters=30, seed=0).indices.tolist())
+    assert found[0] == found[1]
