@@ -22,7 +22,7 @@ import pyarrow as pa
 from hf_select.errors import AudioError, ColumnError, TransformError
 from hf_select.joining import join, to_arrow
 from hf_select.parts import PartStore
-from hf_select.rows import RawBatch, base_positions, column_names, plain, raw_column, require_dataset
+from hf_select.rows import RawBatch, base_positions, column_names, plain, raw_column, require_dataset, take_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,7 +33,8 @@ log = logging.getLogger("hf_select")
 
 Transform = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
-_PART_ROWS = 1024  # at most this many finished rows are lost when a run is killed
+_PART_ROWS = 1024  # at most this many finished rows are lost when a run is killed,
+_PART_BYTES = 64_000_000  # or about this much of what was made of them
 
 
 def with_columns(
@@ -238,11 +239,11 @@ class _Taken:
     """Some rows of a table, taken column by column as they are asked for: audio that nobody reads is not copied."""
 
     def __init__(self, table: pa.Table, rows: np.ndarray) -> None:
-        self.table, self.rows = table, pa.array(rows)
+        self.table, self.rows = table, rows
         self.column_names, self.num_columns = table.column_names, table.num_columns
 
     def column(self, name: str) -> pa.ChunkedArray:
-        return self.table.column(name).take(self.rows)
+        return take_rows(self.table.column(name), self.rows)
 
 
 def _gather(batches: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -256,7 +257,8 @@ def _gather(batches: Iterator[pa.Table]) -> Iterator[pa.Table]:
             held += error.done if isinstance(error, _Failure) else []
             failure, table = error, None
         held += [] if table is None else [table]
-        if held and (table is None or sum(t.num_rows for t in held) >= _PART_ROWS):
+        full = sum(t.num_rows for t in held) >= _PART_ROWS or sum(t.nbytes for t in held) >= _PART_BYTES
+        if held and (table is None or full):
             yield pa.concat_tables(held, promote_options="permissive")
             held = []
         if isinstance(failure, _Failure):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from hf_select.audio import load_embedded
 from hf_select.errors import OutputError
-from hf_select.rows import audio_column, base_positions, plain
+from hf_select.rows import audio_column, base_positions, plain, take_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -126,13 +126,13 @@ def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 def _tables(ds: Any) -> Iterator[pa.Table]:
     positions = base_positions(ds)
-    table = ds.data.table
+    table = plain(ds.data.table)
     for start in range(0, len(ds), _BATCH_ROWS):
         if positions is None:
-            yield plain(table.slice(start, _BATCH_ROWS))
+            yield table.slice(start, _BATCH_ROWS)
         else:
-            rows = pa.array(positions[start : start + _BATCH_ROWS])
-            yield pa.table({n: plain(table.select([n])).column(0).take(rows) for n in table.column_names})
+            rows = positions[start : start + _BATCH_ROWS]
+            yield pa.table({name: take_rows(table.column(name), rows) for name in table.column_names})
 
 
 def _embed(table: pa.Table, name: str, audio_root: str | None) -> pa.Table:

@@ -28,6 +28,7 @@ __all__ = [
     "require_columns",
     "require_dataset",
     "rows_by_chunk",
+    "take_rows",
 ]
 
 
@@ -82,7 +83,7 @@ def raw_column(ds: Any, name: str, field: str | None = None) -> pa.ChunkedArray:
     if field is not None:
         column = pc.struct_field(column, field)
     positions = base_positions(ds)
-    return column if positions is None else column.take(pa.array(positions))
+    return column if positions is None else take_rows(column, positions)
 
 
 def base_column(ds: Any, name: str) -> pa.ChunkedArray:
@@ -221,12 +222,25 @@ def _audio_keys(column: pa.ChunkedArray, positions: np.ndarray | None) -> pa.Arr
 
 def rows_by_chunk(column: pa.ChunkedArray, wanted: np.ndarray) -> Iterator[tuple[pa.Array, int, np.ndarray]]:
     """Yield (chunk, its first row, the sorted `wanted` rows that stand in it)."""
-    start = 0
-    for chunk in column.chunks:
-        rows = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + len(chunk))]
-        if len(rows):
-            yield chunk, start, rows
-        start += len(chunk)
+    ends = np.cumsum([len(chunk) for chunk in column.chunks])
+    first = np.searchsorted(ends, wanted, side="right")  # the chunk that each row stands in
+    for number in np.unique(first):
+        chunk = column.chunk(int(number))
+        yield chunk, int(ends[number]) - len(chunk), wanted[first == number]
+
+
+def take_rows(column: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:
+    """Return some rows of a column, in the order asked for, copying nothing but these.
+
+    `ChunkedArray.take` of Arrow first copies all chunks into one, which for audio is the whole dataset.
+    """
+    order = np.argsort(rows, kind="stable")
+    taken = [chunk.take(pa.array(own - start)) for chunk, start, own in rows_by_chunk(column, rows[order])]
+    joined = pa.chunked_array(taken, column.type).combine_chunks()
+    back = np.empty(len(rows), dtype=np.int64)
+    back[order] = np.arange(len(rows))
+    found = joined if (np.diff(order) > 0).all() else joined.take(pa.array(back))
+    return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found], column.type)
 
 
 def _binary_buffers(chunk: pa.StructArray) -> tuple[memoryview, list[int], list[bool]]:
@@ -244,9 +258,11 @@ def _content_keys(ds: Any, columns: Sequence[str]) -> pa.Array:
     positions = base_positions(ds)
     keys = []
     for start in range(0, len(ds), 1024):
-        rows = slice(start, start + 1024)
-        batch = table.slice(start, 1024) if positions is None else table.take(pa.array(positions[rows]))
-        parts = [_row_bytes(column.combine_chunks()) for column in batch.columns]
+        if positions is None:
+            batch = table.slice(start, 1024).columns
+        else:
+            batch = [take_rows(column, positions[start : start + 1024]) for column in table.columns]
+        parts = [_row_bytes(column.combine_chunks()) for column in batch]
         for row in zip(*parts, strict=True):
             digest = hashlib.blake2b(digest_size=8)
             for value in row:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 from hf_select.errors import ColumnError
 from hf_select.readers import read_groups, read_seconds, read_values, read_vectors
+from hf_select.rows import take_rows
 
 X = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
 STORED = {
@@ -121,3 +125,25 @@ def test_groups_are_names():
     assert read_groups(ds, "n").tolist() == ["3", "4", "(none)"]
     with pytest.raises(ColumnError, match="one value per row"):
         read_groups(Dataset.from_dict({"v": [[1]]}), "v")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 29), max_size=40), st.integers(1, 12))
+def test_taking_rows_from_chunks(rows, size):
+    values = [None if i % 7 == 0 else {"bytes": bytes([i]) * i, "path": str(i)} for i in range(30)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    column = pa.chunked_array([pa.array(values[i : i + size], kind) for i in range(0, 30, size)])
+    taken = take_rows(column, np.array(rows, dtype=np.int64))
+    assert taken.to_pylist() == [values[row] for row in rows] and taken.type == kind
+
+
+def test_taking_few_rows_copies_few():
+    program = (
+        "import numpy as np, pyarrow as pa; from hf_select.rows import take_rows\n"
+        "column = pa.chunked_array([pa.array([b'x' * 100_000] * 20) for _ in range(20)])\n"
+        "before = pa.default_memory_pool().max_memory()\n"
+        "assert take_rows(column, np.arange(0, 400, 100)).nbytes < 1_000_000\n"
+        "print(pa.default_memory_pool().max_memory() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 4_000_000  # Arrow's own take copies all 40 MB

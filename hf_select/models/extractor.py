@@ -9,7 +9,7 @@ import numpy as np
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.utils import logging
 
-from hf_select.errors import AudioError, ColumnError
+from hf_select.errors import ArgumentError, AudioError, ColumnError
 from hf_select.rows import raw_batch, raw_column, require_columns, require_dataset
 from hf_select.transforms.cepstrum import cepstra
 from hf_select.transforms.mfcc import MFCC
@@ -62,7 +62,9 @@ class LeNetFeatureExtractor(SequenceFeatureExtractor):
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         lengths = {None if values is None else len(values) for values in (mean, std)}
         if lengths not in ({None}, {feature_size}):
-            raise ValueError(f"mean and std hold {feature_size} numbers each, or both are None: got {mean} and {std}.")
+            raise ArgumentError(
+                f"mean and std hold {feature_size} numbers each, or both are None: got {mean} and {std}."
+            )
         self.num_frames, self.win_length, self.hop_length, self.n_mels = num_frames, win_length, hop_length, n_mels
         self.mean = None if mean is None else [float(value) for value in mean]
         self.std = None if std is None else [float(value) for value in std]

@@ -13,6 +13,8 @@ from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
+from hf_select.errors import ArgumentError
+
 __all__ = ["LENET_LAYERS", "LeNetConfig", "LeNetForAudioClassification"]
 
 POOLING = 2  # every convolution is followed by an average over 2 x 2
@@ -65,7 +67,7 @@ class LeNetConfig(PreTrainedConfig):
         lists = {"conv_channels": conv_channels, "conv_kernels": conv_kernels, "dense_sizes": dense_sizes}
         given = [name for name, values in lists.items() if values is not None]
         if given and len(given) < len(lists):
-            raise ValueError(f"Give {', '.join(lists)} together, or only a size; got {', '.join(given)}.")
+            raise ArgumentError(f"Give {', '.join(lists)} together, or only a size; got {', '.join(given)}.")
         self.size = size or ("custom" if given else "small")
         layers: Mapping[str, Any] = lists if given else LENET_LAYERS.get(self.size, {})
         self.conv_channels: list[int] = list(layers.get("conv_channels", []))
@@ -96,22 +98,26 @@ class LeNetConfig(PreTrainedConfig):
         layers = {name: getattr(self, name) for name in names}
         if self.size not in (*LENET_LAYERS, "custom") or not self.conv_channels:
             sizes = ", ".join(map(repr, LENET_LAYERS))
-            raise ValueError(f"size={self.size!r} has no layers: choose one of {sizes}, or give {', '.join(names)}.")
+            raise ArgumentError(f"size={self.size!r} has no layers: choose one of {sizes}, or give {', '.join(names)}.")
         if self.size != "custom" and layers != LENET_LAYERS[self.size]:
-            raise ValueError(f"These are not the layers of size {self.size!r}: {layers}. Give the layers or the size.")
+            raise ArgumentError(
+                f"These are not the layers of size {self.size!r}: {layers}. Give the layers or the size."
+            )
         if len(self.conv_channels) != len(self.conv_kernels) or any(len(kernel) != 2 for kernel in self.conv_kernels):
-            raise ValueError(f"Every convolution needs its channels and a kernel of two sides, and these are {layers}.")
+            raise ArgumentError(
+                f"Every convolution needs its channels and a kernel of two sides, and these are {layers}."
+            )
         sides = [side for kernel in self.conv_kernels for side in kernel]
         numbers = [*self.conv_channels, *sides, *self.dense_sizes, self.num_frames, self.num_mfcc]
         if any(type(number) is not int or number < 1 for number in numbers):
             shape = f"num_frames={self.num_frames!r}, num_mfcc={self.num_mfcc!r}"
-            raise ValueError(f"Sizes are whole numbers of at least 1, and these are {layers}, {shape}.")
+            raise ArgumentError(f"Sizes are whole numbers of at least 1, and these are {layers}, {shape}.")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be from 0 to under 1, and is {self.dropout!r}.")
+            raise ArgumentError(f"dropout must be from 0 to under 1, and is {self.dropout!r}.")
         if not self.num_labels:
-            raise ValueError("num_labels must be at least 1, and is 0.")
+            raise ArgumentError("num_labels must be at least 1, and is 0.")
         if 0 in self.feature_maps[-1]:
-            raise ValueError(
+            raise ArgumentError(
                 f"{self.num_frames} frames x {self.num_mfcc} coefficients are too small an input for the kernels "
                 f"{self.conv_kernels}: after each convolution and pooling there remain {self.feature_maps}. Raise "
                 "num_frames or num_mfcc, or use fewer convolutions."
@@ -196,7 +202,7 @@ class LeNetForAudioClassification(PreTrainedModel):
         frames, mfcc = self.config.num_frames, self.config.num_mfcc
         if features is None or tuple(features.shape[1:]) not in ((frames, mfcc), (frames * mfcc,)):
             seen = "nothing" if features is None else f"shape {tuple(features.shape)}"
-            raise ValueError(
+            raise ArgumentError(
                 f"This model reads input_features of shape (batch, {frames}, {mfcc}) and got {seen}. Make them with "
                 f"LeNetFeatureExtractor(num_frames={frames}, feature_size={mfcc}), or build the model for your input."
             )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hf_select.errors import MissingPackageError
+from hf_select.errors import ArgumentError, MissingPackageError
 
 __all__ = ["BACKENDS", "Recipe", "cepstra", "cepstral_statistics"]
 
@@ -44,31 +44,31 @@ class Recipe:
         """Refuse what has no meaning, with the two numbers that clash."""
         for name in ("sampling_rate", "n_mfcc", "n_fft", "win_length", "hop_length", "n_mels"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, and is {value!r}.")
+                raise ArgumentError(f"{name} must be a whole number of at least 1, and is {value!r}.")
         if self.n_mfcc > self.n_mels:
-            raise ValueError(
+            raise ArgumentError(
                 f"n_mfcc must be at most n_mels: {self.n_mfcc} coefficients can't come from {self.n_mels} mel bands."
             )
         if self.win_length > self.n_fft:
-            raise ValueError(
+            raise ArgumentError(
                 f"win_length must be at most n_fft: a window of {self.win_length} samples does not fit in {self.n_fft}."
             )
         top = self.sampling_rate / 2 if self.fmax is None else self.fmax
         if not 0 <= self.fmin < top <= self.sampling_rate / 2:
-            raise ValueError(
+            raise ArgumentError(
                 f"0 <= fmin < fmax <= sampling_rate / 2 must hold, in Hz, and fmin={self.fmin}, fmax={top}, "
                 f"sampling_rate={self.sampling_rate}."
             )
         if self.preemphasis is not None and not 0 < self.preemphasis <= 1:
-            raise ValueError(
+            raise ArgumentError(
                 f"preemphasis must be above 0 and at most 1 (0.97 is usual), or None, and is {self.preemphasis!r}."
             )
         if not isinstance(self.window, str | tuple):
-            raise ValueError(f"window must be a name or a tuple of a name and its numbers, and is {self.window!r}.")
+            raise ArgumentError(f"window must be a name or a tuple of a name and its numbers, and is {self.window!r}.")
         if self.top_db is not None and self.top_db < 0:
-            raise ValueError(f"top_db must be at least 0 decibels, or None for no limit, and is {self.top_db!r}.")
+            raise ArgumentError(f"top_db must be at least 0 decibels, or None for no limit, and is {self.top_db!r}.")
         if self.lifter < 0:
-            raise ValueError(f"lifter must be at least 0 (0 is none), and is {self.lifter!r}.")
+            raise ArgumentError(f"lifter must be at least 0 (0 is none), and is {self.lifter!r}.")
 
 
 class Tables(NamedTuple):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from hf_select.errors import AudioError, ColumnError
+from hf_select.errors import ArgumentError, AudioError, ColumnError
 from hf_select.transforms.clips import batch_column, config_state, read_clips, restore_config, status_text
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class AudioInputs:
     """Turn clips into a model's inputs with its own processor, for `Dataset.map` and `Dataset.set_transform`.
 
     Reads: `column`, an Audio column (bytes and path, decoded arrays, or torchcodec decoders); mono, resampled to the
-    processor's rate (logged once at level INFO of the logger "hf_select"). It decodes without ffmpeg. For
+    processor's rate (said once, as a warning of the logger "hf_select"). It decodes without ffmpeg. For
     `set_transform` cast the column to `Audio(decode=False)` first, else `datasets` itself decodes the rows before this
     is called; `map` needs no cast.
 
@@ -50,7 +50,7 @@ class AudioInputs:
         padding collator does that), Whisper's and AST's have one length.
 
     Raises:
-        ValueError: at construction, when `processor` has no sampling rate.
+        ArgumentError: at construction, when `processor` has no sampling rate.
         ColumnError: when a column is missing, or a label is no whole number and not in `label2id`.
         AudioError: when a clip can't be read: a training batch can't do without it. Filter on the status column of
             `Duration` or `MFCC` first.
@@ -81,7 +81,7 @@ class AudioInputs:
         extractor = getattr(self.processor, "feature_extractor", self.processor)
         object.__setattr__(self, "processor", extractor)
         if not isinstance(getattr(extractor, "sampling_rate", None), int) or not callable(extractor):
-            raise ValueError(
+            raise ArgumentError(
                 "processor must be a feature extractor for sound, with a sampling_rate, or a processor that holds one; "
                 f"got {type(extractor).__name__}. Load one by transformers.AutoFeatureExtractor.from_pretrained(model)."
             )
@@ -165,4 +165,4 @@ class AudioInputs:
 @lru_cache(maxsize=256)
 def say_resampled(source: int, target: int) -> None:
     """Say once per pair of rates and process that clips are resampled."""
-    logger.info("Clips of %d Hz are resampled to %d Hz, the processor's rate.", source, target)
+    logger.warning("Clips of %d Hz are resampled to %d Hz, the processor's rate.", source, target)

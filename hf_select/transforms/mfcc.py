@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from hf_select.errors import ArgumentError
 from hf_select.transforms.cepstrum import BACKENDS, Recipe, cepstra, cepstral_statistics
 from hf_select.transforms.clips import config_state, read_clips, restore_config, status_text
 
@@ -64,7 +65,7 @@ class MFCC:
         center=True; with pool="stats" (3 * n_mfcc,) float32.
 
     Raises:
-        ValueError: at construction, for numbers that have no meaning together.
+        ArgumentError: at construction, for numbers that have no meaning together.
         ColumnError: when there is no `column`. A bad clip raises nothing: it has a status.
         MissingPackageError: when backend="torchaudio" and torchaudio does not load.
 
@@ -113,14 +114,16 @@ class MFCC:
         """Check every setting before any clip is read."""
         _ = self.recipe
         if self.pool not in ("none", "stats"):
-            raise ValueError(f'pool must be "none" or "stats", and is {self.pool!r}.')
+            raise ArgumentError(f'pool must be "none" or "stats", and is {self.pool!r}.')
         if self.backend not in BACKENDS:
-            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, and is {self.backend!r}.")
+            raise ArgumentError(f"backend must be one of {', '.join(BACKENDS)}, and is {self.backend!r}.")
         if self.device is not None and self.backend == "numpy":
-            raise ValueError(f'device={self.device!r} needs backend="torch" or "torchaudio": numpy works on the CPU.')
+            raise ArgumentError(
+                f'device={self.device!r} needs backend="torch" or "torchaudio": numpy works on the CPU.'
+            )
         names = [name for name in (self.output_column, self.duration_column, self.status_column) if name]
         if len(set(names)) < len(names):
-            raise ValueError(f"The new columns must have different names, and are {', '.join(names)}.")
+            raise ArgumentError(f"The new columns must have different names, and are {', '.join(names)}.")
 
     @property
     def recipe(self) -> Recipe:

@@ -57,7 +57,7 @@ def test_value_does_not_depend_on_the_batch(extractor):
 def test_resamples_and_says_so_once(extractor, caplog):
     say_resampled.cache_clear()
     clips = [flac(voice(0.5, i, 8000), 8000) for i in range(3)]
-    with caplog.at_level(logging.INFO, logger="hf_select"):
+    with caplog.at_level(logging.WARNING, logger="hf_select"):
         out = [AudioInputs(extractor)({"audio": clips}) for _ in range(2)]
     assert [len(values) for values in out[0]["input_values"]] == [8000] * 3
     said = [record.getMessage() for record in caplog.records]
