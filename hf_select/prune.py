@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,11 +98,12 @@ def make_plan(source: Source, job: Pruning) -> Plan:
         rows = np.unique(np.linspace(0, len(ds) - 1, min(len(ds), 48)).astype(int))
         sample = ds.with_format(None).select_columns([name]).select(rows)
         batch = {name: raw_column(sample, name).to_pylist()}
-        for transform in _transforms(source, job):
-            transform(batch)  # the first call loads libraries and makes filters
-            started = time.perf_counter()
-            transform(batch)
-            minutes += (time.perf_counter() - started) / len(rows) * len(ds) / 60
+        with ThreadPoolExecutor(1) as worker:  # so that Ctrl-C is not lost in a callback of libsndfile
+            for transform in _transforms(source, job):
+                worker.submit(transform, batch).result()  # the first call loads libraries and makes filters
+                started = time.perf_counter()
+                worker.submit(transform, batch).result()
+                minutes += (time.perf_counter() - started) / len(rows) * len(ds) / 60
     return Plan(len(ds), size / 1e9, minutes / (job.num_threads or 1), str(Budget.parse(job.budget)))
 
 

@@ -157,25 +157,28 @@ def test_hostile_labels_do_not_reach_the_terminal(tmp_path):
 def test_ctrl_c_leaves_soon_and_the_next_run_continues(tmp_path):
     folder = tmp_path / "clips"
     folder.mkdir()
-    noise = np.random.default_rng(0).normal(size=16000 * 20).astype(np.float32) * 0.1
-    data = wave_bytes(noise, 16000, format="WAV")
-    for i in range(800):
-        (folder / f"{i:03d}.wav").write_bytes(data)
+    noise = np.random.default_rng(0).normal(size=16000 * 10).astype(np.float32) * 0.1
+    first = folder / "0000.wav"
+    first.write_bytes(wave_bytes(noise, 16000, format="WAV"))
+    for i in range(1, 2500):
+        (folder / f"{i:04d}.wav").hardlink_to(first)
     environment = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "c"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", "from hf_select.cli import main; main()", "prune", str(folder), "--budget", "0.5"]
     process = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        [*command, "--out", str(tmp_path / "out")],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
         start_new_session=True,
-    )  # fmt: skip
-    parts = tmp_path / "c" / "hf_select"
+    )
     deadline = time.monotonic() + 120
-    while not parts.exists() and time.monotonic() < deadline:
+    while not list(tmp_path.glob("c/hf_select/*.parts/*.arrow")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(3)
     os.killpg(process.pid, signal.SIGINT)
     started = time.monotonic()
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and "run the same command to continue" in error
-    assert time.monotonic() - started < 10  # it leaves in well under 2 s on a quiet machine
+    assert time.monotonic() - started < 10  # well under 2 s on a quiet machine
     assert not list(tmp_path.glob(".out*")) and not (tmp_path / "out").exists()
-    assert len(list(parts.glob("*.parts/*.arrow"))) == 1  # what was finished
+    assert 1 <= len(list(tmp_path.glob("c/hf_select/*.parts/*.arrow"))) <= 2  # what was finished is kept
