@@ -290,3 +290,35 @@ def test_dataset_from_dict_is_cached_by_content():
     for _ in range(2):
         with_columns(Dataset.from_dict({"x": [1, 2]}), Counted())
     assert len(calls) == 1
+
+
+def test_a_damaged_part_is_computed_again(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_select.columns._PART_ROWS", 10)
+    fail = threading.Event()
+    fail.set()
+
+    class Stops:
+        features = Features({"x": Value("int64")})
+
+        def __reduce__(self):
+            return (str, ("stops",))
+
+        def __call__(self, batch):
+            if fail.is_set() and "row-40" in batch["id"]:
+                raise ValueError("stop")
+            return {"x": [int(name[4:]) for name in batch["id"]]}
+
+    with pytest.raises(TransformError):
+        with_columns(saved, Stops(), batch_size=5, cache_dir=tmp_path / "cache")
+    parts = sorted(tmp_path.glob("cache/*.parts/*.arrow"))
+    assert len(parts) == 4
+    data = bytearray(parts[1].read_bytes())
+    data[-100] ^= 1
+    parts[1].write_bytes(bytes(data))
+    fail.clear()
+    assert with_columns(saved, Stops(), batch_size=5, cache_dir=tmp_path / "cache")["x"][:] == list(range(50))
+
+
+def test_columns_shown_beside_a_format_stay(saved):
+    shown = saved.with_format("numpy", columns=["duration"], output_all_columns=True).remove_columns("audio")
+    assert set(with_columns(shown, words)[0]) == set(shown.column_names) | {"words"}

@@ -396,3 +396,28 @@ def test_keys_of_sliced_and_chunked_tables_agree(ds):
     one, two = (hs.select_random(x, budget=3).key for x in (ds, halves))
     assert one.equals(two)
     assert isinstance(one, pa.Array)
+
+
+def test_rows_that_share_a_key_and_are_all_kept_are_all_found():
+    rows = Dataset.from_dict({"id": ["a", "b", "a", "c"], "x": [3.0, 1.0, 2.0, 0.0]})
+    sel = hs.select_by_score(rows, budget=3, column="x", key="id")
+    assert sorted(sel.apply(rows.select([3, 2, 1, 0]))["x"]) == [1.0, 2.0, 3.0]
+
+
+def test_mark_gives_the_rank_of_choice():
+    rows = Dataset.from_dict({"id": ["a", "b", "c", "d"], "x": [1.0, 3.0, 2.0, 0.0]})
+    sel = hs.select_by_score(rows, budget=3, column="x", key="id")
+    assert sel.mark(rows)["selection_rank"][:] == [2, 0, 1, None]
+    assert sel.mark(rows.select([1, 0, 3, 2]))["selection_rank"][:] == [0, 2, None, 1]
+
+
+def test_a_selector_of_ones_own_may_leave_rows_without_a_score():
+    rows = Dataset.from_dict({"x": [1.0, 2.0, 3.0]})
+    found = hs.Choice(rows, "mine", {}, budget=1.0, seed=None).close([1.0, float("nan"), 0.5])
+    assert found.ranked.tolist() == [0, 2] and found.excluded == {"no score": 1}
+
+
+def test_what_was_dropped_first_says_so(ds, sel):
+    both = sel.then(hs.select_random(sel.apply(ds), budget=3))
+    gone = [i for i in range(30) if i not in sel.indices]
+    assert set(both.group[gone]) == {"dropped by select_by_score"}
