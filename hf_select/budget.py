@@ -275,20 +275,20 @@ def _fill(budget: Budget, ranking: Ints, names: list[Any], group: Ints, seconds:
     lengths = np.rint(np.asarray(seconds, dtype=np.float64)[ranking] * _MICRO).astype(np.int64)
     keep = np.zeros(len(ranking), dtype=bool)
     slack, warnings = 0, []
+    whole: list[str] = []
     for code, name in enumerate(names):
         places = np.flatnonzero(group[ranking] == code)
         fits = np.cumsum(lengths[places]) <= limit  # lengths are not negative, so this is a prefix
         keep[places[fits]] = True
-        unused = limit - int(lengths[places[fits]].sum())
-        slack += unused
+        slack += limit - int(lengths[places[fits]].sum())
+        of_group = "" if name is None else f" of group {name}"
         if fits.all():
-            of_group = "" if name is None else f" of group {name}"
-            warnings.append(
-                f"All {len(places)} rows{of_group} fit into {budget}, with {unused / _MICRO:.1f} s to spare."
-            )
+            whole.append(f"all {len(places)} rows{of_group}")
         elif not fits.any():
-            of_group = "" if name is None else f" of group {name}"
-            warnings.append(
-                f"Not even the first row{of_group} fits into {budget}: it lasts {lengths[places[0]] / _MICRO:.2f} s."
-            )
+            longest = lengths[places[0]] / _MICRO
+            warnings.append(f"Not even the first row{of_group} fits into {budget}: it lasts {longest:.2f} s.")
+    if whole:
+        more = f" and {len(whole) - 4} more groups whole" if len(whole) > 4 else ""
+        sentence = f"{', '.join(whole[:4])}{more} fit into {budget}."
+        warnings.append(sentence[0].upper() + sentence[1:])
     return Cut(ranking[keep], warnings, slack / _MICRO)

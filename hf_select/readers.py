@@ -36,14 +36,15 @@ def read_vectors(ds: Any, column: str, *, memmap: str | os.PathLike[str] | None 
     Raises:
         ColumnError: no such column, one number or a text per row instead of a vector, or vectors of several lengths.
     """
-    require_columns(ds, [column], "Vectors")
+    if column not in ds.column_names:
+        raise ColumnError(
+            f"Vectors: there is no column {column!r}. {_vector_columns(ds)} Columns there are: {', '.join(ds.column_names)}."
+        )
     column_type = base_column(ds, column).type
     if not _is_list(column_type):
         what = "text" if pa.types.is_string(column_type) or pa.types.is_large_string(column_type) else f"{column_type}"
-        there = [name for name in ds.column_names if _is_list(base_column(ds, name).type)]
         raise ColumnError(
-            f"Column {column!r} holds {what}, one value per row, and vectors are needed. "
-            f"Columns of vectors: {', '.join(there) or 'none; hs.with_columns(ds, hs.MFCC(pool=...)) adds one'}."
+            f"Column {column!r} holds {what}, one value per row, and vectors are needed. {_vector_columns(ds)}"
         )
     matrix: NDArray[np.float32] | None = None
     empty = np.ones(len(ds), dtype=bool)
@@ -57,6 +58,13 @@ def read_vectors(ds: Any, column: str, *, memmap: str | os.PathLike[str] | None 
         raise ColumnError(f"Column {column!r} holds no vector in any of {len(ds)} rows.")
     matrix[empty] = np.nan
     return matrix
+
+
+def _vector_columns(ds: Any) -> str:
+    there = [name for name in ds.column_names if _is_list(base_column(ds, name).type)]
+    if there:
+        return f"Columns of vectors: {', '.join(there)}; name one with column=."
+    return "There is no column of vectors: hs.with_columns(ds, hs.MFCC(pool='stats')) adds mfcc_stats."
 
 
 def _allocate(rows: int, dimensions: int, memmap: str | os.PathLike[str] | None) -> NDArray[np.float32]:

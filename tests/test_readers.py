@@ -93,7 +93,7 @@ def test_what_is_no_vector(values, said):
 
 
 def test_a_label_column_names_the_vectors_there_are():
-    with pytest.raises(ColumnError, match="Columns of vectors: emb"):
+    with pytest.raises(ColumnError, match="Columns of vectors: emb; name one with column="):
         read_vectors(Dataset.from_dict({"label": ["a"], "emb": [[1.0]]}), "label")
 
 
