@@ -67,9 +67,15 @@ def prune(
     pca: Annotated[
         float | None, typer.Option(help="kmeans: components (whole number) or share of variance to keep.")
     ] = None,
+    standardize: Annotated[
+        str | None, typer.Option(help="kmeans: 'features' or 'rows' first; features for MFCC, if not given.")
+    ] = None,
     keep: Annotated[str, typer.Option(help="score: keep the 'highest' or 'lowest'.")] = "highest",
     seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
     key: Annotated[str | None, typer.Option(help="Column of unique ids.")] = None,
+    duration: Annotated[
+        str | None, typer.Option(help="Column of seconds; what was decoded, or 'duration' in a table, if not given.")
+    ] = None,
     label: LABEL = None,
     by: Annotated[
         list[str] | None, typer.Option(help="Further column to count kept and total rows by (repeatable).")
@@ -93,10 +99,11 @@ def prune(
 
     if out is not None:
         check_output(out, overwrite=overwrite)  # now, not after the work
-    arguments: dict[str, Any] = {"per": per, "seed": seed, "column": column, "key": key}
+    arguments: dict[str, Any] = {"per": per, "seed": seed, "column": column, "key": key, "duration": duration}
     if method == "kmeans":
         components = int(pca) if pca is not None and pca >= 1 and float(pca).is_integer() else pca
         arguments |= {"n_clusters": n_clusters, "drop": drop, "metric": metric, "pca": components}
+        arguments |= {"standardize": standardize}
     elif method == "score":
         arguments |= {"keep": keep}
     given = {name: value for name, value in arguments.items() if value is not None}

@@ -91,10 +91,9 @@ def make_plan(source: Source, job: Pruning) -> Plan:
     """Estimate rows, GB and minutes by timing the transforms on a few rows spread over the dataset."""
     _check_job(source, job)
     ds, name = source.ds, source.audio
-    size = 0.0
-    minutes = 0.0
+    minutes = size = 0.0
     if name is not None:
-        size = float(pc.sum(pc.binary_length(raw_column(ds, name, "bytes"))).as_py() or 0)
+        size = _audio_bytes(source, name)
         rows = np.unique(np.linspace(0, len(ds) - 1, min(len(ds), 48)).astype(int))
         sample = ds.with_format(None).select_columns([name]).select(rows)
         batch = {name: raw_column(sample, name).to_pylist()}
@@ -178,6 +177,16 @@ def _check_job(source: Source, job: Pruning) -> None:
     for name in (job.label, *job.by):
         if name is not None and name not in source.ds.column_names:
             raise ColumnError(f"There is no column {name!r}. Columns there are: {', '.join(source.ds.column_names)}.")
+
+
+def _audio_bytes(source: Source, name: str) -> float:
+    """Return the bytes of all audio: those in the table, and those of the files that the folder reader found."""
+    size = float(pc.sum(pc.binary_length(raw_column(source.ds, name, "bytes"))).as_py() or 0)
+    if source.audio_root is not None:
+        root = Path(source.audio_root)
+        files = (root / name for name in raw_column(source.ds, "file_name").to_pylist())
+        size += sum(file.stat().st_size for file in files if file.resolve().is_relative_to(root) and file.is_file())
+    return size
 
 
 def _transforms(source: Source, job: Pruning) -> list[Any]:

@@ -93,6 +93,13 @@ def test_score_by_a_column_of_a_table(tmp_path):
     assert hs.Selection.load(tmp_path / "out").indices.tolist() == [7, 8, 9]
 
 
+def test_seconds_of_a_table_by_name(tmp_path):
+    (tmp_path / "t.csv").write_text("name,length\n" + "\n".join(f"c{i},2.0" for i in range(10)))
+    words = ("--method", "random", "--budget", "7s", "--duration", "length", "--json", "-q")
+    done = run("prune", tmp_path / "t.csv", *words, cache=tmp_path / "c")
+    assert json.loads(done.stdout)["rows"]["kept"] == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -53,6 +53,15 @@ def test_plan_counts_rows_bytes_and_time():
     assert plan.rows == 40 and 0 < plan.gigabytes < 1e-3 and plan.minutes > 0 and plan.keeps == "1.5 h"
 
 
+def test_plan_counts_the_bytes_of_files(tmp_path):
+    from hf_select.sources import open_dataset
+
+    for i in range(3):
+        (tmp_path / f"{i}.wav").write_bytes(wave_bytes(np.ones(1000, np.float32) * 0.1 * (i + 1), 16000, format="WAV"))
+    wanted = sum(p.stat().st_size for p in tmp_path.iterdir())
+    assert make_plan(open_dataset(tmp_path), Pruning("random", 1)).gigabytes == wanted / 1e9
+
+
 def test_number_of_clusters_by_default():
     assert [clusters_for(n) for n in (1, 19, 40, 3100, 100_000)] == [1, 1, 2, 155, 155]
 
