@@ -126,7 +126,10 @@ def _default_cache() -> Path:
 def _fingerprint(ds: Dataset, transforms: tuple[Transform, ...]) -> str:
     from datasets.fingerprint import Hasher
 
-    return Hasher.hash([ds._fingerprint, [Hasher.hash(transform) for transform in transforms], "with_columns", 1])
+    outside = [transform.depends_on(ds) for transform in transforms if hasattr(transform, "depends_on")]
+    return Hasher.hash(
+        [ds._fingerprint, [Hasher.hash(transform) for transform in transforms], outside, "with_columns", 1]
+    )
 
 
 class _Job:

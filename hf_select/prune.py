@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from hf_select.budget import Budget
 from hf_select.columns import with_columns
@@ -20,7 +19,7 @@ from hf_select.export import new_folder, write_parquet
 from hf_select.methods import select_by_score, select_kmeans, select_random
 from hf_select.readers import read_groups, read_seconds
 from hf_select.report import write_report
-from hf_select.rows import raw_column
+from hf_select.rows import audio_lengths, raw_column
 from hf_select.selection import Selection
 from hf_select.sources import Source
 from hf_select.transforms import MFCC, Duration
@@ -181,7 +180,7 @@ def _check_job(source: Source, job: Pruning) -> None:
 
 def _audio_bytes(source: Source, name: str) -> float:
     """Return the bytes of all audio: those in the table, and those of the files that the folder reader found."""
-    size = float(pc.sum(pc.binary_length(raw_column(source.ds, name, "bytes"))).as_py() or 0)
+    size = float(np.maximum(audio_lengths(source.ds, name), 0).sum())
     if source.audio_root is not None:
         root = Path(source.audio_root)
         files = (root / name for name in raw_column(source.ds, "file_name").to_pylist())

@@ -19,6 +19,7 @@ from hf_select.errors import ColumnError, DatasetError
 __all__ = [
     "RowKey",
     "audio_column",
+    "audio_lengths",
     "base_column",
     "base_positions",
     "column_names",
@@ -72,6 +73,14 @@ def audio_column(ds: Any) -> str | None:
 def base_positions(ds: Any) -> np.ndarray | None:
     """Return where each row of `ds` stands in the table below it; None when `ds` is that whole table."""
     return None if ds._indices is None else ds._indices.column(0).to_numpy()
+
+
+def audio_lengths(ds: Any, name: str) -> np.ndarray:
+    """Return the bytes that each row of an audio column holds, -1 where it holds a path alone; no audio is touched."""
+    lengths = pc.binary_length(pc.struct_field(base_column(ds, name), "bytes"))
+    numbers = pc.fill_null(lengths, -1).to_numpy().astype(np.int64)
+    positions = base_positions(ds)
+    return numbers if positions is None else numbers[positions]
 
 
 def raw_column(ds: Any, name: str, field: str | None = None) -> pa.ChunkedArray:

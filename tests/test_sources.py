@@ -228,3 +228,19 @@ def test_bad_places_are_refused_before_work(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(OutputError, match="can't be written to"):
         check_output(tmp_path / "x" / "y", overwrite=False)
+
+
+def test_a_mended_file_is_read_again(folder):
+    import hf_select as hs
+
+    broken = folder / "no" / "1.wav"
+    sound = broken.read_bytes()
+    broken.write_bytes(b"junk")
+
+    def status():
+        source = open_dataset(folder)
+        return hs.with_columns(source.ds, hs.Duration(audio_root=source.audio_root))["audio_status"][:]
+
+    assert [text.split(":")[0] for text in status()] == ["ok", "unreadable", "ok", "ok", "ok", "ok", "ok"]
+    broken.write_bytes(sound)
+    assert status() == ["ok"] * 7

@@ -37,7 +37,25 @@ def printable(text: str, width: int = 200) -> str:
 
 
 def open_own_file(path: Any, audio_root: str | os.PathLike[str] | None = None) -> io.FileIO:
-    """Open a regular file inside `audio_root`, the Hub's cache, or the downloads of `datasets`.
+    """Open a regular file inside `audio_root`, the Hub's cache, or the downloads of `datasets`; see `own_path`."""
+    real = own_path(path, audio_root)
+    try:
+        return io.FileIO(os.open(real, FLAGS))
+    except FileNotFoundError:
+        raise MissingFileError(f"there is no file {printable(repr(str(path)))}") from None
+
+
+def file_stamp(path: Any, audio_root: str | os.PathLike[str] | None = None) -> str:
+    """Return size and time of the last change of a file that may be opened, or why it may not: for fingerprints."""
+    try:
+        found = own_path(path, audio_root).stat()
+    except (RefusedPathError, MissingFileError, OSError) as error:
+        return type(error).__name__
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def own_path(path: Any, audio_root: str | os.PathLike[str] | None = None) -> Path:
+    """Return where a regular file inside `audio_root`, the Hub's cache, or the downloads of `datasets` really lies.
 
     A relative path is relative to `audio_root`; links are followed on both sides before the two are compared, so that a link in the
     Hub's cache to its own blob is inside and a link that leaves the root is not. `~` and variables are not expanded.
@@ -65,7 +83,7 @@ def open_own_file(path: Any, audio_root: str | os.PathLike[str] | None = None) -
             )
         if not stat.S_ISREG(real.stat().st_mode):  # a device or a pipe is not even opened
             raise RefusedPathError(f"path {name} is no regular file")
-        return io.FileIO(os.open(real, FLAGS))
+        return real
     except (FileNotFoundError, NotADirectoryError):
         raise MissingFileError(f"there is no file {name}") from None
     except (UnicodeError, RuntimeError):  # no file name at all; a circle of links

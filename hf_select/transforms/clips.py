@@ -9,9 +9,10 @@ from typing import Any
 
 from hf_select.audio import Clip, read_clip
 from hf_select.errors import ColumnError
-from hf_select.rows import raw_batch
+from hf_select.rows import audio_lengths, raw_batch, raw_column
+from hf_select.sound.own_files import file_stamp
 
-__all__ = ["batch_column", "config_state", "read_clips", "restore_config", "status_text"]
+__all__ = ["batch_column", "config_state", "file_stamps", "read_clips", "restore_config", "status_text"]
 
 
 def batch_column(batch: Mapping[str, Any], name: str) -> Any:
@@ -43,6 +44,18 @@ def read_clips(
         yield read_clip(
             item, sampling_rate=sampling_rate, start=start, end=end, audio_root=audio_root, max_seconds=max_seconds
         )
+
+
+def file_stamps(ds: Any, column: str, audio_root: str | Path | None) -> list[str]:
+    """Return size and time of the files that rows name instead of holding bytes: a mended file is read again.
+
+    Only inside `audio_root`; files of the Hub's cache never change.
+    """
+    if audio_root is None or type(ds.features.get(column)).__name__ != "Audio":
+        return []
+    alone = audio_lengths(ds, column) < 0
+    paths = raw_column(ds, column, "path").to_pylist() if alone.any() else []
+    return [file_stamp(path, audio_root) for path, here in zip(paths, alone, strict=False) if here]
 
 
 def status_text(clip: Clip) -> str:

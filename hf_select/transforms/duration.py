@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hf_select.transforms.clips import config_state, read_clips, restore_config, status_text
+from hf_select.transforms.clips import config_state, file_stamps, read_clips, restore_config, status_text
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -81,6 +81,10 @@ class Duration:
         if self.status_column:
             columns[self.status_column] = Value("string")
         return Features(columns)
+
+    def depends_on(self, ds: Any) -> list[str]:
+        """Return what the values depend on besides the rows: size and time of the files that rows name."""
+        return file_stamps(ds, self.column, self.audio_root)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the configuration, which is all that the fingerprint may depend on."""
