@@ -42,7 +42,7 @@ FLOORS = (
     "cli",
 )
 OWNERS = {  # outside library -> rooms that may import it
-    "soundfile": {"audio", "sound", "demo"},
+    "soundfile": {"audio", "sound"},
     "soxr": {"audio", "sound", "demo"},
     "torchcodec": {"audio", "sound"},
     "librosa": {"transforms"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import struct
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_select.audio import wave_bytes
 from hf_select.demo import espeak
 from hf_select.demo.cast import Line, Speaker
 from hf_select.errors import AudioError, MissingPackageError
@@ -80,7 +80,6 @@ def _link(source: Path, target: Path) -> None:
 
 def _finish(wave: NDArray[np.int16], line: Line, sampling_rate: int) -> tuple[bytes, float]:
     """Resample, put silence around, add the noise, set the level, and encode: one clip."""
-    import soundfile
     import soxr
 
     rng = np.random.default_rng(line.seed)
@@ -91,9 +90,7 @@ def _finish(wave: NDArray[np.int16], line: Line, sampling_rate: int) -> tuple[by
     if line.snr_db is not None:
         clip = add_noise(clip, line.noise, line.snr_db, sampling_rate, rng, power=float(np.mean(speech**2)))
     quantised = np.round(clip * (peak * 32767 / np.abs(clip).max())).astype(np.int16)
-    file = io.BytesIO()
-    soundfile.write(file, quantised, sampling_rate, format="FLAC", subtype="PCM_16")
-    return file.getvalue(), len(quantised) / sampling_rate
+    return wave_bytes(quantised, sampling_rate, "FLAC", "PCM_16"), len(quantised) / sampling_rate
 
 
 def add_noise(
