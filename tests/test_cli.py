@@ -189,3 +189,37 @@ def test_ctrl_c_leaves_soon_and_the_next_run_continues(tmp_path):
     assert time.monotonic() - started < 10  # well under 2 s on a quiet machine
     assert not list(tmp_path.glob(".out*")) and not (tmp_path / "out").exists()
     assert 1 <= len(list(tmp_path.glob("c/hf_select/*.parts/*.arrow"))) <= 2  # what was finished is kept
+
+
+def test_a_secret_named_by_a_row_is_never_read(tmp_path):
+    """Rows of a stranger's parquet that name files and URLs: refused, counted, and nowhere in what is written."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(0)
+    secret = tmp_path / "secret.wav"
+    canary = (rng.normal(size=16000) * 0.1).astype(np.float32)
+    secret.write_bytes(wave_bytes(canary, 16000, format="WAV"))
+    rows = [
+        {"bytes": wave_bytes((rng.normal(size=8000) * 0.1).astype(np.float32), 16000), "path": f"{i}.flac"}
+        for i in range(12)
+    ]
+    hostile = [
+        str(secret),
+        f"file://{secret}",
+        "secret.wav",
+        f"zip://x::{secret}",
+        "http://127.0.0.1:9/x.wav",
+        "~/.netrc",
+    ]
+    rows += [{"bytes": None, "path": path} for path in hostile]
+    pq.write_table(pa.table({"audio": rows, "label": ["a", "b"] * 9}), tmp_path / "rows.parquet")
+    out = tmp_path / "out"
+    words = ("--budget", "1.0", "--n-clusters", 2, "--out", out, "-q")
+    done = run("prune", tmp_path / "rows.parquet", *words, cache=tmp_path / "c", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "12 of 18 rows" in done.stdout and "6 rows could not be chosen: refused" in done.stdout
+    written = [p for folder in (out, tmp_path / "c") for p in folder.rglob("*") if p.is_file()]
+    piece = secret.read_bytes()[1000:1100]
+    assert written and not any(piece in p.read_bytes() for p in written)
+    assert str(secret) not in (out / "report.md").read_text() + done.stdout
