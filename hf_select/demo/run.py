@@ -14,6 +14,7 @@ from hf_select.counts import balance
 from hf_select.demo.corpus import make_corpus
 from hf_select.export import check_output, new_folder, write_parquet
 from hf_select.methods import select_kmeans, select_random
+from hf_select.prune import clusters_for
 from hf_select.report import write_report
 from hf_select.transforms import MFCC
 
@@ -53,7 +54,7 @@ def run_demo(
     pruned = select_kmeans(
         train,
         budget=budget,
-        n_clusters=max(2, len(train) // 20),
+        n_clusters=clusters_for(len(train)),
         column="mfcc_stats",
         standardize="features",
         seed=seed,
@@ -135,13 +136,14 @@ def _compare(corpus: DatasetDict, sets: dict[str, list[Selection | None]], extra
 
     train, test = extractor.inputs(corpus["train"]), extractor.inputs(corpus["test"])
     labels, seconds = np.array(corpus["train"]["label"]), np.array(corpus["train"]["duration"])
+    classes = range(corpus["train"].features["label"].num_classes)
     records = []
     runs = [(name, s, selection) for name, selections in sets.items() for s, selection in enumerate(selections)]
     with tqdm(runs, unit=" run", desc="training") as bar:
         for name, s, selection in bar:
             rows = np.arange(len(train)) if selection is None else selection.indices
             accuracy, spent, steps = train_and_test(
-                train.select(rows), test, num_labels=len(set(labels)), seed=s, epochs=EPOCHS
+                train.select(rows), test, num_labels=len(classes), seed=s, epochs=EPOCHS
             )
             records.append(
                 {
@@ -149,7 +151,7 @@ def _compare(corpus: DatasetDict, sets: dict[str, list[Selection | None]], extra
                     "seed": s,
                     "rows": len(rows),
                     "hours": seconds[rows].sum() / 3600,
-                    "balance": balance(labels[rows], set(labels)),
+                    "balance": balance(labels[rows], classes),
                     "accuracy": accuracy,
                     "steps": steps,
                     "seconds": spent,
