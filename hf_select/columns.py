@@ -83,12 +83,15 @@ def with_columns(
     _check_names(ds, transforms, overwrite)
     folder = Path(cache_dir) if cache_dir is not None else _default_cache()
     fingerprint = _fingerprint(ds, transforms)
-    job = _Job(ds, transforms, batch_size, folder / fingerprint)
+    job = _Job(ds, transforms, batch_size, folder / fingerprint, overwrite)
     started = time.perf_counter()
     if not job.store.done():
         job.run(num_threads or 1)
     features = {k: v for t in transforms for k, v in (getattr(t, "features", None) or {}).items()}
-    joined = join(ds, job.store.result(), fingerprint, features)
+    result = job.store.result()
+    for name in result.column_names:  # of an earlier run, maybe one that was allowed to overwrite
+        _refuse_existing(ds, transforms, name, overwrite)
+    joined = join(ds, result, fingerprint, features)
     log.info("with_columns: %d rows in %.1f s", len(ds), time.perf_counter() - started)
     _refused_all(joined, transforms)
     return joined
@@ -111,10 +114,15 @@ def _check_names(ds: Dataset, transforms: tuple[Transform, ...], overwrite: bool
             if name in made:
                 raise ColumnError(f"Two transforms make the column {name!r}: {made[name]!r} and {transform!r}.")
             made[name] = transform
-            if name in column_names(ds) and not overwrite:
-                raise ColumnError(
-                    f"There is a column {name!r} already: pass overwrite=True, or another name to {transform!r}."
-                )
+            _refuse_existing(ds, transforms, name, overwrite)
+
+
+def _refuse_existing(ds: Dataset, transforms: tuple[Transform, ...], name: str, overwrite: bool) -> None:
+    if name in column_names(ds) and not overwrite and name not in status_columns(transforms):
+        raise ColumnError(
+            f"There is a column {name!r} already: pass overwrite=True, or give the new one another name "
+            f"(made by {_names(transforms)})."
+        )
 
 
 def _default_cache() -> Path:
@@ -135,8 +143,10 @@ def _fingerprint(ds: Dataset, transforms: tuple[Transform, ...]) -> str:
 class _Job:
     """One run of transforms over the rows of a dataset."""
 
-    def __init__(self, ds: Dataset, transforms: tuple[Transform, ...], batch_size: int, path: Path) -> None:
-        self.ds, self.transforms, self.batch_size = ds, transforms, batch_size
+    def __init__(
+        self, ds: Dataset, transforms: tuple[Transform, ...], batch_size: int, path: Path, overwrite: bool
+    ) -> None:
+        self.ds, self.transforms, self.batch_size, self.overwrite = ds, transforms, batch_size, overwrite
         positions = base_positions(ds)
         self.rows = None if positions is None else np.unique(positions)  # rows of the base table, each once
         self.num_rows = len(ds) if self.rows is None else len(self.rows)
@@ -147,6 +157,10 @@ class _Job:
         """Compute what is missing, part by part, and put the parts together."""
         from datasets.utils import tqdm
 
+        if self.schema is None and not self.num_rows:
+            raise ColumnError(
+                f"There are no rows from which to learn what {_names(self.transforms)} makes: give it `features`."
+            )
         start = self.store.open()
         if start:
             log.info("with_columns: %d of %d rows were finished by an earlier run", start, self.num_rows)
@@ -195,7 +209,10 @@ class _Job:
                     raise ColumnError(
                         f"{transform!r} returned {len(values)} values of {name!r} for {stop - start} rows."
                     )
-                if name in shared and name in columns:  # the first reason found stays
+                _refuse_existing(self.ds, self.transforms, name, self.overwrite)
+                if name in columns and name not in shared:
+                    raise ColumnError(f"Two transforms make the column {name!r}: {_names(self.transforms)}.")
+                if name in columns:  # the first reason found stays
                     values = [
                         new if old in (None, "ok") else old for old, new in zip(columns[name], values, strict=True)
                     ]

@@ -75,7 +75,7 @@ class PartStore:
         """Put the parts together into the result and remove them.
 
         Args:
-            schema: of the result; None takes that of the last part.
+            schema: of the result; None takes what all parts can be converted to.
             rows: for each row of the result its place in a longer table of `length` rows, ascending; the other places
                 hold nulls. None when the result is that table.
             length: rows of the longer table.
@@ -83,7 +83,8 @@ class PartStore:
         files = self._finished()
         if (files[-1][1] if files else 0) != self.num_rows:
             raise OutputError(f"Finished rows vanished from {self.folder}: is another program cleaning it? Run again.")
-        schema = schema or (_read(files[-1][2]).schema if files else pa.schema([]))
+        if schema is None:  # a part of nothing but nulls has no type of its own; whole numbers and others may mix
+            schema = pa.unify_schemas([_read(file).schema for *_, file in files], promote_options="permissive")
         temporary = self.final.with_suffix(f".{os.getpid()}.tmp")
         _write_stream(temporary, schema, self._spread(files, schema, rows, length))
         self.final.with_suffix(".sha256").write_text(file_digest(temporary))

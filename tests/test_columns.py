@@ -88,6 +88,11 @@ def test_an_empty_view_gives_an_empty_column(saved):
     assert len(with_columns(saved.select([]), Vectors())["vector"]) == 0
 
 
+def test_an_empty_view_needs_declared_features(saved):
+    with pytest.raises(ColumnError, match="no rows from which to learn what words makes"):
+        with_columns(saved.select([]), words)
+
+
 def test_format_and_split_stay(saved):
     shown = saved.with_format("numpy", columns=["duration"])
     new = with_columns(shown, words)
@@ -118,6 +123,26 @@ def test_the_first_reason_stays(saved):
 def test_two_makers_of_one_column_are_an_error(saved):
     with pytest.raises(ColumnError, match="Two transforms make the column 'vector'"):
         with_columns(saved, Vectors(), Vectors())
+
+
+def test_a_function_without_features_may_not_replace_a_column_unasked(saved):
+    def shout(batch):
+        return {"label": [label.upper() for label in batch["label"]]}
+
+    with pytest.raises(ColumnError, match=r"'label' already.*shout"):
+        with_columns(saved, shout)
+    assert with_columns(saved, shout, overwrite=True)["label"][:2] == ["YES", "YES"]
+    with pytest.raises(ColumnError, match="'label' already"):
+        with_columns(saved, shout)  # the finished result of the run that was allowed to does not change that
+    with pytest.raises(ColumnError, match="Two transforms make the column 'words'"):
+        with_columns(saved, words, words)
+
+
+@pytest.mark.parametrize("values", [[1, 2, None, None], [None, None, 3, 4], [1, 2, 3.5, None], [None] * 4])
+def test_parts_of_different_types_are_joined(values, monkeypatch):
+    monkeypatch.setattr("hf_select.columns._PART_ROWS", 2)
+    ds = Dataset.from_dict({"row": [0, 1, 2, 3]})
+    assert with_columns(ds, lambda batch: {"v": [values[r] for r in batch["row"]]}, batch_size=2)["v"][:] == values
 
 
 def test_wrong_lengths_and_no_transform_are_errors(saved):

@@ -58,7 +58,8 @@ def select_kmeans(
             does; None leaves them as they are. Done before `pca`.
         per: apply the budget inside each group of this column, over group x cluster.
         seed: whole number of at least 0.
-        n_init, max_iter, tol: as in scikit-learn's KMeans. A tolerance above 0 costs it a second copy of the matrix.
+        n_init, max_iter, tol: as in scikit-learn's KMeans, which starts from k-means++ (over 10,000 rows: on a sample of
+            10,000, or of 4 a cluster). A tolerance above 0 costs it a second copy of the matrix.
         key, duration, status: columns, see `hf_select.choice.Choice`.
 
     Returns:
