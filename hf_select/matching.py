@@ -44,6 +44,12 @@ def locate(source: pa.Array, kept: np.ndarray, there: pa.Array) -> np.ndarray:
             f"{sum(len(places[key]) for key in unknown)} of {len(there)} rows are unknown to this Selection (the first is "
             f"row {places[unknown[0]][0]}, key {unknown[0]!r}): it was made on another dataset or revision. Select again."
         )
+    repeated = [key for key, rows in places.items() if len(rows) > len(origin[key])]
+    if repeated:
+        raise SelectionError(
+            f"Row {places[repeated[0]][1]} repeats row {places[repeated[0]][0]} (key {repeated[0]!r}), and the source held "
+            f"it {len(origin[repeated[0]])} time(s): apply the Selection before rows are repeated."
+        )
     chosen = set(kept.tolist())
     keys = source.take(pa.array(kept)).to_pylist()
     missing = [key for key in keys if key not in places]

@@ -421,3 +421,8 @@ def test_what_was_dropped_first_says_so(ds, sel):
     both = sel.then(hs.select_random(sel.apply(ds), budget=3))
     gone = [i for i in range(30) if i not in sel.indices]
     assert set(both.group[gone]) == {"dropped by select_by_score"}
+
+
+def test_repeated_rows_are_refused_not_dropped(ds, sel):
+    with pytest.raises(SelectionError, match="Row 30 repeats row 0"):
+        sel.apply(concatenate_datasets([ds, ds]))
