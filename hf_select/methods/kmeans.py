@@ -63,8 +63,8 @@ def select_kmeans(
         key, duration, status: columns, see `hf_select.choice.Choice`.
 
     Returns:
-        A Selection with the cluster of every row as its `group` and the distance to its centre as its `score` (with a
-        minus sign for "hard", since a higher score is kept first).
+        A Selection with the cluster of every row as its `group`, and as its `score` the distance to the mean of that
+        cluster's rows (with a minus sign for "hard", since a higher score is kept first).
 
     Raises:
         ArgumentError: more clusters than rows, and other values outside the ranges above.
@@ -201,7 +201,7 @@ def _cluster(
     notes = [f"k-means: {warning.message}" for warning in caught]
     if kmeans.n_iter_ >= max_iter > 1:
         notes.append(f"k-means stopped after max_iter={max_iter} iterations, before it had converged.")
-    centres = kmeans.cluster_centers_.astype(np.float32)
+    centres = _means(matrix, kmeans.labels_, n_clusters).astype(np.float32)
     if metric == "cosine":
         centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
     distance = np.empty(len(matrix))
@@ -212,6 +212,20 @@ def _cluster(
         distance[start : start + _BLOCK] = squares / 2 if metric == "cosine" else np.sqrt(squares)
     facts = {"inertia": float(kmeans.inertia_), "iterations": int(kmeans.n_iter_)}
     return kmeans.labels_.astype(np.int64), distance, notes, facts
+
+
+def _means(matrix: NDArray[np.float32], labels: NDArray[np.int32], n_clusters: int) -> NDArray[np.float64]:
+    """Return the mean of each cluster, added up in the order of the rows.
+
+    scikit-learn adds up its own centres per thread, so that their last digits change with the number of threads.
+    """
+    sums = np.zeros((n_clusters, matrix.shape[1]))
+    for start in range(0, len(matrix), _BLOCK):
+        block, own = matrix[start : start + _BLOCK], labels[start : start + _BLOCK]
+        order = np.argsort(own, kind="stable")
+        found, first = np.unique(own[order], return_index=True)
+        sums[found] += np.add.reduceat(block[order], first, axis=0, dtype=np.float64)
+    return sums / np.maximum(np.bincount(labels, minlength=n_clusters), 1)[:, None]
 
 
 def _seed_on_a_sample(matrix: NDArray[np.float32], n_clusters: int, random_state: Any) -> NDArray[np.float32]:

@@ -213,3 +213,14 @@ def test_number_of_threads_does_not_change_the_rows():
         with threadpool_limits(threads):
             found.append(hs.select_kmeans(ds, budget=0.6, n_clusters=30, seed=0).indices.tolist())
     assert found[0] == found[1]
+
+
+def test_number_of_threads_does_not_change_a_digit():
+    from threadpoolctl import threadpool_limits
+
+    ds = dataset(blobs(4000, 12, 9))
+    found = []
+    for threads in (1, 2, 1):
+        with threadpool_limits(threads):
+            found.append(hs.select_kmeans(ds, budget=0.6, n_clusters=30, seed=0))
+    assert found[0] == found[1] == found[2]
