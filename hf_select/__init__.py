@@ -21,6 +21,9 @@ _HOME = {  # public name -> the module it lives in
     "MFCC": "hf_select.transforms",
     "Selection": "hf_select.selection",
     "balance": "hf_select.counts",
+    "load_scores": "hf_select.scoring",
+    "plan_score": "hf_select.scoring",
+    "score": "hf_select.scoring",
     "select_by_score": "hf_select.methods",
     "select_kmeans": "hf_select.methods",
     "select_random": "hf_select.methods",
@@ -36,6 +39,9 @@ __all__ = [
     "HfSelectError",
     "Selection",
     "balance",
+    "load_scores",
+    "plan_score",
+    "score",
     "select_by_score",
     "select_kmeans",
     "select_random",
@@ -49,6 +55,7 @@ if TYPE_CHECKING:
     from hf_select.counts import balance
     from hf_select.errors import HfSelectError
     from hf_select.methods import select_by_score, select_kmeans, select_random
+    from hf_select.scoring import load_scores, plan_score, score
     from hf_select.selection import Selection
     from hf_select.transforms import MFCC, AudioInputs, Duration
 

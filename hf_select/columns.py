@@ -27,7 +27,7 @@ from hf_select.rows import RawBatch, base_positions, column_names, plain, raw_co
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["status_columns", "with_columns"]
+__all__ = ["default_cache", "status_columns", "with_columns"]
 
 log = logging.getLogger("hf_select")
 
@@ -81,7 +81,7 @@ def with_columns(
     """
     require_dataset(ds, "with_columns")
     _check_names(ds, transforms, overwrite)
-    folder = Path(cache_dir) if cache_dir is not None else _default_cache()
+    folder = Path(cache_dir) if cache_dir is not None else default_cache()
     fingerprint = _fingerprint(ds, transforms)
     job = _Job(ds, transforms, batch_size, folder / fingerprint, overwrite)
     started = time.perf_counter()
@@ -125,7 +125,8 @@ def _refuse_existing(ds: Dataset, transforms: tuple[Transform, ...], name: str, 
         )
 
 
-def _default_cache() -> Path:
+def default_cache() -> Path:
+    """Return the folder in which finished rows are kept, beside the caches of `datasets`."""
     import datasets
 
     return Path(datasets.config.HF_DATASETS_CACHE) / "hf_select"
@@ -161,7 +162,8 @@ class _Job:
             raise ColumnError(
                 f"There are no rows from which to learn what {_names(self.transforms)} makes: give it `features`."
             )
-        start = self.store.open()
+        finished = self.store.open()
+        start = finished[-1][1] if finished else 0
         if start:
             log.info("with_columns: %d of %d rows were finished by an earlier run", start, self.num_rows)
         with tqdm(total=self.num_rows, initial=start, unit=" rows", desc=_names(self.transforms)) as bar:
@@ -170,6 +172,7 @@ class _Job:
                 start += table.num_rows
                 bar.update(table.num_rows)
         self.store.assemble(self.schema, self.rows, self.ds.data.num_rows)
+        self.store.clear()
 
     def _batches(self, start: int, num_threads: int) -> Iterator[pa.Table]:
         """Yield the transformed batches in order, a bounded number of them under way at a time.

@@ -8,6 +8,7 @@
     ├── SelectionError          a Selection that does not fit, or is damaged        (also a ValueError)
     ├── DatasetError            a dataset that can't be found, read or understood   (also a ValueError)
     ├── TransformError          a transform that failed on a row                    (also a RuntimeError)
+    ├── ProcessError            another process of this run died or failed          (also a RuntimeError)
     ├── OutputError             a place that can't be written, or is already taken  (also an OSError)
     └── MissingPackageError     an optional package that is needed here             (also an ImportError)
 
@@ -45,6 +46,10 @@ class DatasetError(HfSelectError, ValueError):
 
 class TransformError(HfSelectError, RuntimeError):
     """A transform that failed; the message names the row and the column."""
+
+
+class ProcessError(HfSelectError, RuntimeError):
+    """Another process of this run died or failed; the message names it and the rows it worked on."""
 
 
 class OutputError(HfSelectError, OSError):

@@ -1,0 +1,16 @@
+"""Scores from any speech model: `score` turns what a model says about each row into thin columns.
+
+entry.py        the call `score`; request.py its arguments, run.py one run of it
+model.py        loads a model safely, knows its kind, names it by a digest
+columns.py      what each score means; outputs.py, frames.py, transcripts.py, targets.py make them
+inputs.py       clips to batches; padding.py keeps a row's values its own, whatever it shares a batch with
+plan.py         which rows share a batch, for any number of processes; work.py does a process's part of it
+folder.py       finished chunks on disk, reload.py joins them again; ranks.py, links.py the processes, none of which waits for a dead one
+"""
+
+from hf_select.scoring.columns import SCORE_COLUMNS
+from hf_select.scoring.entry import plan_score, score
+from hf_select.scoring.plan import ScorePlan
+from hf_select.scoring.reload import load_scores
+
+__all__ = ["SCORE_COLUMNS", "ScorePlan", "load_scores", "plan_score", "score"]

@@ -1,0 +1,159 @@
+"""`score`: what a speech model says about each row, as thin columns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hf_select.rows import require_dataset
+from hf_select.scoring.columns import check_columns, check_kind
+from hf_select.scoring.model import load_model
+from hf_select.scoring.plan import ScorePlan
+from hf_select.scoring.ranks import Ranks
+from hf_select.scoring.request import Request
+from hf_select.scoring.run import Run
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["plan_score", "score"]
+
+
+def score(
+    ds: Dataset,
+    model: Any,
+    processor: Any = None,
+    *,
+    columns: str | Sequence[str],
+    label: str = "label",
+    text: str = "text",
+    batch_size: int = 8,
+    out: str | os.PathLike[str] | None = None,
+    prefix: str | None = None,
+    overwrite: bool = False,
+    layer: int | None = None,
+    pool: Literal["mean", "none"] = "mean",
+    grid: float | None = None,
+    dtype: str | None = None,
+    device: Any = None,
+    audio: str | None = None,
+    audio_root: str | os.PathLike[str] | None = None,
+    max_seconds: float = 600.0,
+    generate: Mapping[str, Any] | None = None,
+    normalize: Callable[[str], str] | None = None,
+    num_threads: int | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Dataset:
+    """Run a speech model over a dataset, on one process or many, and add what it says as thin columns.
+
+    In one process of plain python, or in every process of torchrun, accelerate launch or srun: each takes a part of the
+    work, and each gets the whole result. A row's scores depend on that row alone, not on the batch it was in, the order
+    of rows or the number of processes (to about 1e-6 of the largest value, which is rounding; float64 leaves none that
+    shows in float32). Finished rows are kept, and a run that was stopped continues with the next call.
+
+    Reads:
+        `audio`: the clips, decoded here and resampled to the model's rate, which is said.
+        `label`: for `correct` and a classifier's `loss`: names or a ClassLabel, matched by name with the model's.
+        `text`: for `wer`, `cer` and the `loss` of models that write.
+        `duration`, where there is one (seconds): only to put clips of one length together.
+
+    Args:
+        ds: a map-style dataset.
+        model: a transformers model, or the name or folder of one: an encoder (Wav2Vec2, HuBERT, WavLM, Whisper, AST, ...),
+            a classifier (also the LeNets of `hf_select.models`), a CTC or a sequence-to-sequence model.
+        processor: its feature extractor or processor; None looks beside the model.
+        columns: some of
+            `embedding`: hidden states, averaged over real frames: List(float32);
+            `probs`, `predicted`, `confidence`, `margin` (largest minus second probability), `entropy` (nats),
+            `correct`, `loss` (cross entropy, nats) of a classifier;
+            `transcript`, `wer`, `cer`, `loss` (nats per token) of CTC and sequence-to-sequence models.
+        batch_size: clips in a forward pass, at most; a batch that does not fit into memory is halved.
+        out: folder for the result: `scores.arrow` (row for row the table below `ds`; `load_scores` matches it with the
+            dataset again) and `scores.json`. None keeps it in the cache of `datasets`. Processes on several machines
+            may share this folder or not.
+        prefix: goes before the name of each column except `audio_status`.
+        overwrite: replace columns of the same names, and another result in `out`.
+        layer: hidden state of the embedding: 0 (before the first layer) to the last, or from the end; None takes what the
+            encoder hands on, behind its last norm.
+        pool: "mean" over a clip's real frames, or "none": all of them, frames x dimensions, as the cluster-pruning paper
+            has it (with `grid=1.0` on clips of at most a second all get one shape).
+        grid: seconds; clips are filled up with silence to a multiple of it, and only clips of one such length share a
+            batch. For a model whose padding leaks, where whole batches of one exact length are rare. It changes values.
+        dtype: number format of the model, such as "bfloat16"; a module is copied for it. None: as it is.
+        device: None takes this process's GPU, or the CPU where there is none.
+        audio, audio_root, max_seconds: the audio column; the folder that paths in rows may not leave; seconds above which
+            a clip is not read.
+        generate: arguments of `model.generate`, such as {"language": "en", "max_new_tokens": 128}.
+        normalize: function over text and transcript before errors are counted. None compares them as they are.
+        num_threads: threads that decode; one beside a model on the CPU, up to 8 beside one on a GPU.
+        revision, trust_remote_code: of a model's name. Code that comes with a checkpoint is run only if both are given,
+            the revision as 40 hex digits.
+
+    Returns:
+        The dataset with the new columns and `audio_status` ("ok", or why a row has no scores: its columns are null).
+
+    Raises:
+        ArgumentError: columns that this kind of model does not make, a checkpoint without trained head, and so on.
+        ColumnError: a column exists already; a label that the model does not have.
+        TransformError: the model failed on a row, which is named. ProcessError: another process failed or died.
+        OutputError: `out` holds other scores, or can't be written.
+
+    Relations:
+        `with_columns` runs transforms that need no model. `select_kmeans` reads `embedding`; `select_by_score` reads `loss`,
+        `entropy`, `margin`, `confidence`, `wer`; `probs` and `correct` are for you and for subgroups.
+
+    Example:
+        >>> import numpy as np
+        >>> from datasets import Audio, Dataset
+        >>> from hf_select.audio import wave_bytes
+        >>> from hf_select.models import LeNetConfig, LeNetFeatureExtractor, LeNetForAudioClassification
+        >>> clips = [{"bytes": wave_bytes(np.sin(np.arange(8000) * f), 16000), "path": None} for f in (0.1, 0.3)]
+        >>> ds = Dataset.from_dict({"audio": clips, "label": ["a", "b"]}).cast_column("audio", Audio(decode=False))
+        >>> model = LeNetForAudioClassification(LeNetConfig(size="tiny", id2label={0: "a", 1: "b"}, label2id={"a": 0, "b": 1}))
+        >>> scored = score(ds, model, LeNetFeatureExtractor(), columns=["probs", "loss"])
+        >>> bool(np.allclose(scored["loss"], [-np.log(p[i]) for i, p in enumerate(scored["probs"])], atol=1e-5))
+        True
+    """
+    request = Request(
+        check_columns(columns), label, text, batch_size, prefix or "", overwrite, layer, pool, grid, audio, audio_root,
+        max_seconds, generate, normalize, num_threads,
+    )  # fmt: skip
+    loading: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code, "dtype": dtype}
+    with _run(ds, model, processor, request, loading, device, out) as run:
+        return run.result()
+
+
+def plan_score(
+    ds: Dataset, model: Any, processor: Any = None, *, columns: str | Sequence[str], **arguments: Any
+) -> ScorePlan:
+    """Return what `score` with the same arguments would take: rows, hours, GB, minutes. One batch is run to time it.
+
+    Raises:
+        As `score`, so that what is wrong is known before the long work.
+    """
+    loading: dict[str, Any] = {
+        name: arguments.pop(name) for name in ("revision", "trust_remote_code", "dtype") if name in arguments
+    }
+    device, out = arguments.pop("device", None), arguments.pop("out", None)
+    arguments["prefix"] = arguments.get("prefix") or ""
+    request = Request(check_columns(columns), **arguments)
+    with _run(ds, model, processor, request, loading, device, out) as run:
+        return run.plan()
+
+
+@contextmanager
+def _run(
+    ds: Any, model: Any, processor: Any, request: Request, loading: Mapping[str, Any], device: Any, out: Any
+) -> Iterator[Run]:
+    """Open a run in this process, the others of the run watching."""
+    require_dataset(ds, "score")
+    request.check(ds)
+    ranks = Ranks(device)
+    with ranks.watching():
+        loaded = load_model(model, processor, **loading)
+        check_kind(request.columns, loaded.kind, loaded.name)
+        yield Run(ds, loaded, request, ranks, None if out is None else Path(out))

@@ -1,0 +1,208 @@
+"""The work of one process: decode ahead in threads, run the model batch by batch, hand over finished chunks."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hf_select.audio import read_clip
+from hf_select.errors import HfSelectError, TransformError
+from hf_select.joining import to_arrow
+from hf_select.rows import audio_key, base_column, take_rows
+from hf_select.scoring.inputs import Inputs
+from hf_select.scoring.outputs import Scorer
+from hf_select.scoring.ranks import Ranks
+
+__all__ = ["KEY", "STATUS", "Heard", "Job", "Worker"]
+
+log = logging.getLogger("hf_select")
+
+STATUS, KEY = "audio_status", "row_key"
+_AHEAD = 2  # batches that are decoded while the model works
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is scored, the same in every process.
+
+    Attributes:
+        ds: the dataset.
+        audio: its audio column.
+        rows: rows of the base table, in the order of the plan.
+        names: of these rows in `ds`, for messages.
+        schema: of a finished chunk: scores, status, row key.
+        labels, texts: of these rows, where they are needed.
+        reasons: why a row was unusable before, where that is known.
+        audio_root, max_seconds: see `hf_select.audio.read_clip`.
+        batch_size: rows that share a forward pass, at most.
+    """
+
+    ds: Any
+    audio: str
+    rows: np.ndarray
+    names: np.ndarray
+    schema: pa.Schema
+    labels: Sequence[int | None] | None
+    texts: Sequence[str | None] | None
+    reasons: Sequence[str | None] | None
+    audio_root: Any
+    max_seconds: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A clip as the model takes it, or why it can't."""
+
+    key: str | None
+    status: str
+    samples: int = 0
+    features: np.ndarray | None = None
+    source_rate: int = 0
+
+
+class Worker:
+    """Scores chunks of a job in this process.
+
+    Attributes:
+        units, filled: how much was in the batches, and how much of it clips were filled up with.
+        rates: sampling rates that were met.
+    """
+
+    def __init__(self, job: Job, inputs: Inputs, scorer: Scorer, ranks: Ranks, num_threads: int) -> None:
+        self.job, self.inputs, self.scorer, self.ranks = job, inputs, scorer, ranks
+        self.num_threads = num_threads
+        self.units = self.filled = 0
+        self.rates: set[int] = set()
+
+    def chunks(self, bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[int, pa.Table]]:
+        """Yield (start, table) of each chunk of the plan."""
+        size = self.job.batch_size
+        batches = [(a, min(a + size, stop), stop) for start, stop in bounds for a in range(start, stop, size)]
+        held: list[dict[str, list[Any]]] = []
+        first = None
+        with ThreadPoolExecutor(self.num_threads, thread_name_prefix="decode") as pool:
+            waiting = iter(batches)
+            under_way: deque[list[Future[Heard]]] = deque(
+                self._decode(pool, a, b) for a, b, _ in islice(waiting, _AHEAD)
+            )
+            try:
+                for a, b, end in batches:
+                    heard = [future.result() for future in under_way.popleft()]
+                    under_way.extend(self._decode(pool, c, d) for c, d, _ in islice(waiting, 1))
+                    first = a if first is None else first
+                    held.append(self._batch(a, b, heard))
+                    if b == end:
+                        yield first, self._table(held)
+                        held, first = [], None
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def hear(self, audio: Any) -> Heard:
+        """Decode one clip and make its features."""
+        clip = read_clip(
+            audio, sampling_rate=self.inputs.rate, audio_root=self.job.audio_root, max_seconds=self.job.max_seconds
+        )
+        stored = audio if isinstance(audio, dict) else {}
+        key = audio_key(stored.get("path"), stored.get("bytes"))
+        if not clip.ok:
+            return Heard(key, f"{clip.status}: {clip.detail}")
+        if self.inputs.grid is None and len(clip.samples) < self.inputs.shortest:
+            return Heard(key, f"too_short: {len(clip.samples)} samples, and the model needs {self.inputs.shortest}")
+        return Heard(key, "ok", len(clip.samples), self.inputs.features(clip.samples), clip.source_rate or 0)
+
+    def scores(self, heard: Sequence[Heard], start: int) -> list[dict[str, Any] | None]:
+        """Return the scores of clips that were heard, None of the others; clip i is row `start` + i of the plan."""
+        found: list[dict[str, Any] | None] = [None] * len(heard)
+        usable = [place for place, clip in enumerate(heard) if clip.features is not None]
+        features = [_features(heard[place]) for place in usable]
+        for group in self.inputs.groups(features, self.job.batch_size):
+            places = [usable[member] for member in group]
+            for place, row in zip(places, self._forward(heard, places, start), strict=True):
+                found[place] = row
+        return found
+
+    def _decode(self, pool: ThreadPoolExecutor, start: int, stop: int) -> list[Future[Heard]]:
+        column = base_column(self.job.ds, self.job.audio)
+        return [pool.submit(self.hear, audio) for audio in take_rows(column, self.job.rows[start:stop]).to_pylist()]
+
+    def _batch(self, start: int, stop: int, heard: Sequence[Heard]) -> dict[str, list[Any]]:
+        """Return the columns of one batch of the plan, bad clips among them."""
+        self.ranks.at(self.job.names[start:stop].tolist())
+        self.ranks.check()
+        self.rates |= {clip.source_rate for clip in heard if clip.source_rate}
+        rows = self.scores(heard, start)
+        columns: dict[str, list[Any]] = {
+            name: [None if row is None else row[name] for row in rows] for name in self.scorer.columns
+        }
+        columns[STATUS] = [self._status(start + place, clip, rows[place]) for place, clip in enumerate(heard)]
+        columns[KEY] = [clip.key for clip in heard]
+        for name in self.scorer.columns:
+            for place, status in enumerate(columns[STATUS]):
+                if status.startswith("nonfinite: the model"):
+                    columns[name][place] = None
+        return columns
+
+    def _status(self, place: int, clip: Heard, row: dict[str, Any] | None) -> str:
+        before = self.job.reasons[place] if self.job.reasons is not None else None
+        if before not in (None, "ok"):  # the first reason found stays
+            return str(before)
+        if row is None:
+            return clip.status
+        broken = [name for name, value in row.items() if _nonfinite(value)]
+        return f"nonfinite: the model gave NaN or infinity as {broken[0]}" if broken else clip.status
+
+    def _forward(self, heard: Sequence[Heard], places: Sequence[int], start: int) -> list[dict[str, Any]]:
+        """Score clips that share a batch; what can't be scored in company is tried in halves, then named."""
+        job = self.job
+        rows = [start + place for place in places]
+        try:
+            batch = self.inputs.batch([_features(heard[p]) for p in places], [heard[p].samples for p in places])
+            labels = None if job.labels is None else [job.labels[row] for row in rows]
+            texts = None if job.texts is None else [job.texts[row] for row in rows]
+            columns = self.scorer.score(batch, labels, texts)
+        except HfSelectError:
+            raise
+        except Exception as error:
+            if len(places) > 1:
+                if "out of memory" in str(error).lower():
+                    log.warning(
+                        "Out of memory with %d clips in a batch: halving it. A smaller batch_size is faster.",
+                        len(places),
+                    )
+                half = len(places) // 2
+                return self._forward(heard, places[:half], start) + self._forward(heard, places[half:], start)
+            raise TransformError(
+                f"{self.scorer.model.name} failed at row {job.names[rows[0]]} ({heard[places[0]].samples / self.inputs.rate:.2f} s "
+                f"of sound): {type(error).__name__}: {error}. Finished rows are kept: run again to continue."
+            ) from error
+        if batch.units is not None:
+            self.units += max(batch.units) * len(batch)
+            self.filled += max(batch.units) * len(batch) - sum(batch.units)
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+    def _table(self, batches: Sequence[dict[str, list[Any]]]) -> pa.Table:
+        names = [*self.scorer.columns, STATUS, KEY]
+        arrays = [
+            to_arrow([value for batch in batches for value in batch[name]], field.type)
+            for name, field in zip(names, self.job.schema, strict=True)
+        ]
+        return pa.table(arrays, schema=self.job.schema)
+
+
+def _nonfinite(value: Any) -> bool:
+    return isinstance(value, float | np.ndarray) and not np.isfinite(value).all()
+
+
+def _features(clip: Heard) -> np.ndarray:
+    if clip.features is None:
+        raise TransformError(f"A clip without features was to be scored: {clip.status}.")
+    return clip.features
