@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,6 +71,10 @@ def prune(
     standardize: Annotated[
         str | None, typer.Option(help="kmeans: 'features' or 'rows' first; features for MFCC, if not given.")
     ] = None,
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder that `hf-select score` wrote: its columns can be selected by (repeatable)."),
+    ] = None,
     keep: Annotated[str, typer.Option(help="score: keep the 'highest' or 'lowest'.")] = "highest",
     seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
     key: Annotated[str | None, typer.Option(help="Column of unique ids.")] = None,
@@ -106,6 +111,8 @@ def prune(
         arguments |= {"standardize": standardize}
     elif method == "score":
         arguments |= {"keep": keep}
+    if scores and method == "kmeans" and column is None:
+        arguments["column"] = "embedding"
     given = {name: value for name, value in arguments.items() if value is not None}
     job = road.Pruning(
         method,
@@ -116,6 +123,7 @@ def prune(
         max_seconds=max_seconds,
         num_threads=num_threads,
         umap=umap,
+        scores=tuple(scores or ()),
     )
     _progress(not quiet)
     source = open_dataset(dataset, config=config, split=split, revision=revision, audio=audio)
@@ -128,6 +136,80 @@ def prune(
     if out is not None:
         road.write(pruned, source, job, out, overwrite=overwrite)
     _show({**pruned.summary, "out": str(out) if out else None} if as_json else road.describe(pruned, out), as_json)
+
+
+@app.command()
+def score(
+    dataset: DATASET,
+    model: Annotated[str, typer.Option(help="Hub name or folder of a speech model.")],
+    columns: Annotated[
+        list[str], typer.Option(help="What to make (repeatable, or with commas): embedding, probs, loss, wer, ...")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for scores.arrow and scores.json; finished rows are kept there.")],
+    processor: Annotated[
+        str | None, typer.Option(help="Hub name or folder of its processor, if not the model's.")
+    ] = None,
+    label: Annotated[str, typer.Option(help="Column of labels, matched by name with the model's.")] = "label",
+    text: Annotated[str, typer.Option(help="Column of what is said.")] = "text",
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips in a forward pass, at most.")] = 8,
+    prefix: Annotated[str, typer.Option(help="Goes before the name of each column.")] = "",
+    layer: Annotated[
+        int | None, typer.Option(help="Hidden state of the embedding; the encoder's output if not given.")
+    ] = None,
+    pool: Annotated[str, typer.Option(help="'mean' over real frames, or 'none': all frames.")] = "mean",
+    grid: Annotated[
+        float | None, typer.Option(help="Fill clips up with silence to a multiple of so many seconds.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, ...; as the checkpoint is, if not given.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU where there is one, if not given.")] = None,
+    model_revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of the model.")] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the model's own code; needs --model-revision, a commit.")
+    ] = False,
+    config: CONFIG = None,
+    split: SPLIT = None,
+    revision: REVISION = None,
+    audio: AUDIO = None,
+    max_seconds: LONGEST = 600.0,
+    num_threads: THREADS = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan (rows, hours, GB, minutes) and leave.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other scores in the folder.")] = False,
+    as_json: AS_JSON = False,
+    quiet: QUIET = False,
+) -> None:
+    """Add what a speech model says about each row; under torchrun or accelerate launch all processes share the work."""
+    from hf_select.scoring import in_words, plan_score, summarize
+    from hf_select.scoring import score as run
+    from hf_select.sources import open_dataset
+
+    first = os.environ.get("RANK", "0") == "0"
+    _progress(not quiet and first)
+    if quiet or not first:
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+    source = open_dataset(dataset, config=config, split=split, revision=revision, audio=audio)
+    names = [name.strip() for entry in columns for name in entry.split(",")]
+    arguments: dict[str, Any] = {
+        **{"columns": names, "label": label, "text": text, "batch_size": batch_size, "prefix": prefix, "layer": layer},
+        **{"pool": pool, "grid": grid, "dtype": dtype, "device": device, "audio": source.audio, "out": out},
+        **{"audio_root": source.audio_root, "max_seconds": max_seconds, "num_threads": num_threads},
+        **{"revision": model_revision, "trust_remote_code": trust_remote_code, "overwrite": overwrite},
+    }
+    if dry_run:
+        plan = plan_score(source.ds, model, processor, **arguments)
+        if first:
+            _show({"plan": plan.__dict__} if as_json else f"Plan: {plan}", as_json)
+        return
+    scored = run(source.ds, model, processor, on_plan=lambda plan: _say(f"Plan: {plan}", first), **arguments)
+    summary = {**summarize(scored, [prefix + name for name in names]), "out": str(out)}
+    if first:
+        use = f"Written to {out}: scores.arrow, scores.json. Next: hf-select prune {dataset} --scores {out} ..."
+        _show(summary if as_json else f"{in_words(summary)}\n{use}", as_json)
 
 
 @app.command()
@@ -192,6 +274,11 @@ def main() -> None:
         if leaving.code == 130:
             typer.echo("Stopped. Finished rows are kept: run the same command to continue.", err=True)
         raise
+
+
+def _say(text: str, wanted: bool) -> None:
+    if wanted:
+        typer.echo(text, err=True)
 
 
 def _progress(wanted: bool) -> None:

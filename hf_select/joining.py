@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["append_columns", "join", "to_arrow"]
 
 
-def append_columns(ds: Dataset, table: pa.Table) -> Dataset:
+def append_columns(ds: Dataset, table: pa.Table, features: Mapping[str, Any] | None = None) -> Dataset:
     """Join a table of thin columns, one row per row of `ds`, to a dataset without rewriting what is there.
 
-    A column of the same name is replaced. Used by `Selection.mark`; for computed columns see `with_columns`.
+    A column of the same name is replaced; for `features` see `join`. Used by `Selection.mark`; for computed columns see `with_columns`.
     """
     from datasets.fingerprint import Hasher
     from datasets.table import InMemoryTable
@@ -35,9 +35,8 @@ def append_columns(ds: Dataset, table: pa.Table) -> Dataset:
     fingerprint = Hasher.hash([ds._fingerprint, _digest(table)])
     positions = base_positions(ds)
     table = table.replace_schema_metadata()
-    return join(
-        ds, InMemoryTable(table if positions is None else spread(table, positions, ds.data.num_rows)), fingerprint
-    )
+    whole = table if positions is None else spread(table, positions, ds.data.num_rows)
+    return join(ds, InMemoryTable(whole), fingerprint, features)
 
 
 def to_arrow(values: Any, kind: pa.DataType | None = None) -> pa.Array:

@@ -46,7 +46,7 @@ class PartStore:
         note = self.final.with_suffix(".sha256")
         if not (self.final.exists() and note.exists()):
             return False
-        if note.read_text() == file_digest(self.final):
+        if note.read_bytes() == file_digest(self.final).encode():
             return True
         log.warning("The checksum of %s differs from what was written: it is computed again.", self.final)
         return False

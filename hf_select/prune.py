@@ -20,6 +20,7 @@ from hf_select.methods import select_by_score, select_kmeans, select_random
 from hf_select.readers import read_groups, read_seconds
 from hf_select.report import write_report
 from hf_select.rows import audio_lengths, raw_column
+from hf_select.scoring import load_scores
 from hf_select.selection import Selection
 from hf_select.sources import Source
 from hf_select.transforms import MFCC, Duration
@@ -51,6 +52,7 @@ class Pruning:
         max_seconds: longer clips are not decoded and never selected.
         num_threads: threads that decode.
         umap: draw the rows by UMAP instead of PCA.
+        scores: folders that `score` wrote, whose columns can be selected by.
     """
 
     method: str
@@ -61,6 +63,7 @@ class Pruning:
     max_seconds: float = 600.0
     num_threads: int | None = None
     umap: bool = False
+    scores: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,9 +115,12 @@ def prune(source: Source, job: Pruning) -> Pruned:
         HfSelectError: what is wrong, what was seen, what to do.
     """
     _check_job(source, job)
-    ds = source.ds
+    columns = ds = source.ds
+    for folder in job.scores:
+        columns = load_scores(columns, folder, audio=source.audio)
     transforms = _transforms(source, job)
-    columns = with_columns(ds, *transforms, overwrite=True, num_threads=job.num_threads) if transforms else ds
+    if transforms:
+        columns = with_columns(columns, *transforms, overwrite=True, num_threads=job.num_threads)
     arguments = {"key": source.key, **job.arguments}
     if transforms:
         arguments.setdefault("duration", SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,8 @@ SCORE_COLUMNS: dict[str, ScoreColumn] = {
 
 def check_columns(columns: Any) -> tuple[str, ...]:
     """Return the columns that are asked for, or raise an ArgumentError that lists those there are."""
-    names = (columns,) if isinstance(columns, str) else tuple(columns)
+    listed = isinstance(columns, Sequence | set | dict) and not isinstance(columns, str)
+    names = tuple(columns) if listed else (columns,)
     unknown = [name for name in names if name not in SCORE_COLUMNS]
     if unknown or not names or len(set(names)) < len(names):
         raise ArgumentError(f"columns are some of {', '.join(SCORE_COLUMNS)}, each once; got {columns!r}.")
@@ -101,19 +103,22 @@ def classifier_columns(logits: np.ndarray, labels: Sequence[int | None] | None) 
     ([0], [False], [1.6094, 0.5])
     """
     logits = np.asarray(logits, dtype=np.float64)
-    logs = logits - logits.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        logs = logits - logits.max(axis=1, keepdims=True)
     logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
     probs = np.exp(logs)
     ranked = np.sort(probs, axis=1)[:, ::-1]
-    predicted = probs.argmax(axis=1)
+    predicted = [int(row.argmax()) if np.isfinite(row).all() else math.nan for row in probs]  # NaN has no largest
     found: dict[str, list[Any]] = {
         "probs": list(probs.astype(np.float32)),
-        "predicted": predicted.tolist(),
+        "predicted": predicted,
         "confidence": ranked[:, 0].tolist(),
         "margin": (ranked[:, 0] - (ranked[:, 1] if ranked.shape[1] > 1 else 0)).tolist(),
-        "entropy": np.maximum(-(probs * logs).sum(axis=1), 0.0).tolist(),
+        "entropy": np.maximum(-(probs * np.where(probs == 0, 0, logs)).sum(axis=1), 0.0).tolist(),
     }
     if labels is not None:
-        found["correct"] = [None if y is None else bool(p == y) for p, y in zip(predicted, labels, strict=True)]
+        found["correct"] = [
+            p if p != p else None if y is None else p == y for p, y in zip(predicted, labels, strict=True)
+        ]
         found["loss"] = [None if y is None else float(-logs[row, y]) for row, y in enumerate(labels)]
     return found

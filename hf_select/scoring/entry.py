@@ -47,6 +47,7 @@ def score(
     num_threads: int | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    on_plan: Callable[[ScorePlan], None] | None = None,
 ) -> Dataset:
     """Run a speech model over a dataset, on one process or many, and add what it says as thin columns.
 
@@ -92,6 +93,7 @@ def score(
         num_threads: threads that decode; one beside a model on the CPU, up to 8 beside one on a GPU.
         revision, trust_remote_code: of a model's name. Code that comes with a checkpoint is run only if both are given,
             the revision as 40 hex digits.
+        on_plan: called before the work with what it will take (one more batch is run to time it).
 
     Returns:
         The dataset with the new columns and `audio_status` ("ok", or why a row has no scores: its columns are null).
@@ -124,7 +126,7 @@ def score(
     )  # fmt: skip
     loading: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code, "dtype": dtype}
     with _run(ds, model, processor, request, loading, device, out) as run:
-        return run.result()
+        return run.result(on_plan)
 
 
 def plan_score(

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from hf_select.errors import OutputError
-from hf_select.parts import PartStore
+from hf_select.parts import PartStore, file_digest
 from hf_select.scoring.ranks import Ranks
 
 __all__ = ["ScoreFolder"]
@@ -34,7 +34,7 @@ class ScoreFolder:
     ) -> None:
         self.fingerprint, self.ranks, self.leader = fingerprint, ranks, 0
         self.store = PartStore(folder / fingerprint, num_rows, folder / "scores.arrow" if named else None)
-        if named and not overwrite and self.store.final.exists() and self._fingerprint() != fingerprint:
+        if named and not overwrite and self.store.final.exists() and self._of_others():
             raise OutputError(
                 f"{self.store.final} holds scores of other data, another model or other parameters: choose another out=, "
                 "or pass overwrite=True to replace them."
@@ -44,7 +44,7 @@ class ScoreFolder:
         """Say whether every process finds the whole result, byte for byte as it was written."""
         self.store.open("out=", joined=False)
         self.leader = self._leaders()[self.ranks.rank]
-        here = self.store.final.exists() and self._fingerprint() == self.fingerprint and self.store.done()
+        here = self.store.done() and self._fingerprint() == self.fingerprint
         return all(self.ranks.gather(here))
 
     def open(self) -> list[tuple[int, int]]:
@@ -56,7 +56,8 @@ class ScoreFolder:
         self.ranks.wait("all chunks are finished")
         self._exchange()
         if self.leader == self.ranks.rank:
-            self.store.assemble(schema.with_metadata({_MARK: self.fingerprint.encode()}), rows, length)
+            marks = {**(schema.metadata or {}), _MARK: self.fingerprint.encode()}
+            self.store.assemble(schema.with_metadata(marks), rows, length)
         self.ranks.wait("the result is whole")
         self.clear()
 
@@ -64,11 +65,18 @@ class ScoreFolder:
         """Remove chunks, once every process has the whole result."""
         self.store.clear()
 
+    def _of_others(self) -> bool:
+        """Say whether the file there is something else: not our result, and not a damaged one, which may be ours."""
+        note = self.store.final.with_suffix(".sha256")
+        if self._fingerprint() == self.fingerprint:
+            return False
+        return not note.exists() or note.read_bytes() == file_digest(self.store.final).encode()
+
     def _fingerprint(self) -> str | None:
         try:
             with pa.memory_map(str(self.store.final)) as file:
                 return (pa.ipc.open_stream(file).schema.metadata or {}).get(_MARK, b"").decode()
-        except (pa.ArrowInvalid, OSError):
+        except (pa.ArrowException, OSError, ValueError):  # damaged
             return None
 
     def _leaders(self) -> list[int]:

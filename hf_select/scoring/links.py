@@ -86,6 +86,8 @@ class Link:
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
+        if connection.family != getattr(socket, "AF_UNIX", None):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else a short message waits 40 ms
         self.socket, self.open, self.silent, self.missing = connection, True, 0.0, 0
         self._in, self._out = bytearray(), deque[memoryview]()
         self._lock = threading.Lock()
@@ -234,8 +236,13 @@ def _greeted(connection: socket.socket, secret: bytes) -> int:
     """Return the rank of who connects, or -1 for a stranger."""
     connection.settimeout(5.0)
     try:
-        with connection.makefile("rb") as stream:
-            shown, rank = GREETING.unpack(stream.read(GREETING.size))
+        greeting = b""
+        while len(greeting) < GREETING.size:  # no byte more: the first message may follow at once
+            more = connection.recv(GREETING.size - len(greeting))
+            if not more:
+                return -1
+            greeting += more
+        shown, rank = GREETING.unpack(greeting)
     except (OSError, struct.error):
         return -1
     return rank if hmac.compare_digest(shown, secret) else -1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 from hf_select.errors import ArgumentError
 
 __all__ = ["SpeechModel", "load_model"]
+
+log = logging.getLogger("hf_select")
 
 _BY_ARCHITECTURE = (
     ("ForCTC", "ctc", "AutoModelForCTC"),
@@ -37,7 +40,7 @@ class SpeechModel:
         kind: "encoder", "classifier", "ctc" or "seq2seq".
         name: as it was given, or the class of the module.
         revision: the commit it was pinned to, if it was.
-        digest: SHA-256 over weights, configuration and the settings of the extractor.
+        digest: SHA-256 over weights, configurations, the settings of the extractor, and the tokenizer.
     """
 
     module: Any
@@ -103,9 +106,10 @@ def load_model(
         module, name, options = _unwrapped(model), type(model).__name__, {"trust_remote_code": trust_remote_code}
         if dtype is not None and module.dtype != _dtype(dtype):
             module = copy.deepcopy(module).to(_dtype(dtype))
-    extractor, tokenizer = _processor(processor, module, name if isinstance(model, str | Path) else None, options)
     kind = _kind(type(module).__name__)
-    return SpeechModel(module, extractor, tokenizer, kind, name, revision, _digest(module, extractor))
+    beside = name if isinstance(model, str | Path) else None
+    extractor, tokenizer = _processor(processor, module, beside, kind in ("ctc", "seq2seq"), options)
+    return SpeechModel(module, extractor, tokenizer, kind, name, revision, _digest(module, extractor, tokenizer))
 
 
 def _kind(architecture: str) -> str:
@@ -150,7 +154,7 @@ def _load(name: str, options: dict[str, Any], dtype: str | None) -> Any:
 def _from(auto: Any, name: str, options: dict[str, Any], **extra: Any) -> Any:
     try:
         return auto.from_pretrained(name, **options, **extra)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # transformers raises almost anything here
         text = " ".join(str(error).split())
         if "trust_remote_code" in text:
             raise ArgumentError(_remote(name)) from error
@@ -164,7 +168,7 @@ def _remote(name: str) -> str:
     )
 
 
-def _processor(processor: Any, module: Any, name: str | None, options: dict[str, Any]) -> tuple[Any, Any]:
+def _processor(processor: Any, module: Any, name: str | None, writes: bool, options: dict[str, Any]) -> tuple[Any, Any]:
     """Return (feature extractor, tokenizer or None)."""
     import transformers
 
@@ -177,7 +181,7 @@ def _processor(processor: Any, module: Any, name: str | None, options: dict[str,
             )
         processor = name
     if isinstance(processor, str | Path):
-        processor = _load_processor(transformers, str(processor), options)
+        processor = _load_processor(transformers, str(processor), writes, options)
     extractor = getattr(processor, "feature_extractor", processor)
     if not callable(extractor) or not isinstance(getattr(extractor, "sampling_rate", None), int):
         raise ArgumentError(
@@ -187,12 +191,14 @@ def _processor(processor: Any, module: Any, name: str | None, options: dict[str,
     return extractor, getattr(processor, "tokenizer", None)
 
 
-def _load_processor(transformers: Any, name: str, options: dict[str, Any]) -> Any:
-    """Load a processor with its tokenizer where there is one, else the feature extractor alone."""
-    try:
-        return _from(transformers.AutoProcessor, name, options)
-    except ArgumentError:
-        return _from(transformers.AutoFeatureExtractor, name, options)
+def _load_processor(transformers: Any, name: str, writes: bool, options: dict[str, Any]) -> Any:
+    """Load a feature extractor; for a model that writes with the tokenizer beside it, where there is one."""
+    if writes:
+        try:
+            return transformers.AutoProcessor.from_pretrained(name, **options)
+        except Exception:  # whatever goes wrong inside: embeddings need no tokenizer, and what does says so
+            log.debug("No processor with a tokenizer at %s", name, exc_info=True)
+    return _from(transformers.AutoFeatureExtractor, name, options)
 
 
 def _dtype(name: str) -> Any:
@@ -204,13 +210,18 @@ def _dtype(name: str) -> Any:
     return found
 
 
-def _digest(module: Any, extractor: Any) -> str:
+def _digest(module: Any, extractor: Any, tokenizer: Any) -> str:
     import torch
 
-    digest = hashlib.sha256(type(module).__qualname__.encode())
-    config = {k: v for k, v in module.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
-    for settings in (config, extractor.to_dict()):
-        digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(f"{type(module).__module__}.{type(module).__qualname__}".encode())
+    for settings in (module.config, getattr(module, "generation_config", None), extractor):
+        values = {} if settings is None else settings.to_dict()
+        kept = {k: v for k, v in values.items() if k not in ("_name_or_path", "_commit_hash", "transformers_version")}
+        digest.update(json.dumps(kept, sort_keys=True, default=str).encode())
+    if tokenizer is not None:
+        inner = getattr(tokenizer, "backend_tokenizer", None)
+        rules = sorted(tokenizer.get_vocab().items()) if inner is None else inner.to_str()
+        digest.update(repr([type(tokenizer).__qualname__, rules, tokenizer.special_tokens_map]).encode())
     for name, weight in sorted(module.state_dict().items()):
         data = weight.detach().cpu().contiguous()
         digest.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from hf_select.audio import claimed_seconds
-from hf_select.rows import audio_lengths, base_column, take_rows
+from hf_select.rows import base_column, take_rows
 from hf_select.scoring.ranks import Ranks
+from hf_select.sound.own_files import file_stamp
 
-__all__ = ["ScorePlan", "chunk_rows", "claimed_lengths", "missing_chunks"]
+__all__ = ["ScorePlan", "audio_bytes", "chunk_rows", "claimed_lengths", "missing_chunks"]
 
 _READ_ROWS = 512
 
@@ -25,7 +27,7 @@ class ScorePlan:
     Attributes:
         rows: to score, of `total`; the others were finished by an earlier run.
         hours: of audio, as headers claim, in `rows`.
-        gigabytes: of encoded audio to read, and of columns to write.
+        gigabytes: of encoded audio in them.
         minutes: by the time a batch of middle length took.
         processes: that share the work.
     """
@@ -38,9 +40,11 @@ class ScorePlan:
     processes: int
 
     def __str__(self) -> str:
+        if not self.rows:
+            return f"all {self.total} rows are finished"
         left = "" if self.rows == self.total else f" ({self.total - self.rows} are finished)"
         return (
-            f"{self.rows} rows{left}, {self.hours:.2f} hours of audio, {self.gigabytes:.2f} GB, about "
+            f"{self.rows} rows{left}, {self.hours:.2f} hours and {self.gigabytes:.2f} GB of audio, about "
             f"{max(self.minutes, 0.1):.1f} min on {self.processes} process{'es' if self.processes > 1 else ''}"
         )
 
@@ -88,9 +92,16 @@ def claimed_lengths(ds: Any, column: str, rows: np.ndarray, audio_root: Any, ran
     return np.nan_to_num(np.concatenate(parts), nan=0.0)
 
 
-def audio_bytes(ds: Any, column: str, rows: np.ndarray) -> float:
-    """Return the bytes of encoded audio that stand in these rows of the base table."""
-    return float(np.maximum(audio_lengths(ds.with_format(None), column), 0).sum()) if len(rows) else 0.0
+def audio_bytes(ds: Any, column: str, rows: np.ndarray, audio_root: Any) -> float:
+    """Return the bytes of encoded audio of these rows of the base table, in the table or in files."""
+    audio = base_column(ds, column)
+    inside = pc.fill_null(pc.binary_length(pc.struct_field(audio, "bytes")), -1).to_numpy().astype(np.int64)[rows]
+    size = float(np.maximum(inside, 0).sum())
+    if (inside < 0).any():
+        for path in take_rows(pc.struct_field(audio, "path"), rows[inside < 0]).to_pylist():
+            stamp = file_stamp(path, audio_root).split()[0]
+            size += int(stamp) if stamp.isdigit() else 0
+    return size
 
 
 def _durations(ds: Any, rows: np.ndarray) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from hf_select.errors import ColumnError, DatasetError
 from hf_select.joining import append_columns, join
 from hf_select.parts import file_digest
 from hf_select.rows import RowKey, audio_column, base_positions, column_names, require_dataset
-from hf_select.scoring.work import KEY, STATUS
+from hf_select.scoring.work import CLASSES, KEY, STATUS
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -60,28 +61,21 @@ def load_scores(
     if column is None:
         raise ColumnError(f"Scores belong to clips, and there is no audio column: {', '.join(ds.column_names)}.")
     keys = RowKey("audio", (column,)).of(ds)
-    classes = _classes(path.with_suffix(".json"))
+    classes = json.loads((table.schema.metadata or {}).get(CLASSES, b"null"))
     features = {name: ClassLabel(names=classes) for name in new if classes and name.endswith("predicted")}
     if base_positions(ds) is None and table.column(KEY).combine_chunks().equals(keys):
         return join(ds, table.select(new), file_digest(path)[:16] + ds._fingerprint, features)
     rows = _places(table.table, keys, path)
-    thin = append_columns(ds, table.table.select(new).take(pa.array(rows)))
-    return thin.cast_column(next(iter(features)), next(iter(features.values()))) if features else thin
+    return append_columns(ds, table.table.select(new).take(pa.array(rows)), features)
 
 
 def _checked(path: Path) -> Path:
     note = path.with_suffix(".sha256")
     if not (path.exists() and note.exists()):
         raise DatasetError(f"{path.parent} holds no finished scores: it is what score(..., out=...) writes.")
-    if note.read_text() != file_digest(path):
+    if note.read_bytes() != file_digest(path).encode():
         raise DatasetError(f"{path} is damaged: its checksum differs. Run score again, which notices and mends it.")
     return path
-
-
-def _classes(path: Path) -> list[str] | None:
-    import json
-
-    return json.loads(path.read_text(encoding="utf-8"))["classes"] if path.exists() else None
 
 
 def _places(table: pa.Table, keys: pa.Array, path: Path) -> np.ndarray:

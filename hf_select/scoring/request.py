@@ -44,6 +44,12 @@ class Request:
             raise ArgumentError(f"batch_size is a whole number of at least 1; got {self.batch_size!r}.")
         if self.pool not in ("mean", "none"):
             raise ArgumentError(f'pool is "mean" or "none"; got {self.pool!r}.')
+        if self.layer is not None and (isinstance(self.layer, bool) or not isinstance(self.layer, int)):
+            raise ArgumentError(f"layer is a whole number, or None for what the encoder hands on; got {self.layer!r}.")
+        if self.num_threads is not None and not self.num_threads >= 1:
+            raise ArgumentError(f"num_threads is a whole number of at least 1, or None; got {self.num_threads!r}.")
+        if not self.max_seconds > 0:
+            raise ArgumentError(f"max_seconds is a number of seconds above 0; got {self.max_seconds!r}.")
         if self.grid is not None and not 0 < self.grid <= self.max_seconds:
             raise ArgumentError(f"grid is a number of seconds above 0, up to max_seconds; got {self.grid!r}.")
         if self.audio_column(ds) not in ds.column_names:

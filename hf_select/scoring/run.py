@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +30,7 @@ from hf_select.scoring.ranks import Ranks
 from hf_select.scoring.request import Request
 from hf_select.scoring.targets import match_labels, read_texts
 from hf_select.scoring.transcripts import Transcriber
-from hf_select.scoring.work import KEY, STATUS, Job, Worker
+from hf_select.scoring.work import CLASSES, KEY, STATUS, Job, Worker
 from hf_select.transforms.clips import file_stamps
 from hf_select.transforms.inputs import say_resampled
 
@@ -65,6 +65,8 @@ class Run:
         self.texts = read_texts(ds, request.text, self.rows) if "text" in wanted else None
         speaks = model.kind in ("ctc", "seq2seq")
         self.transcriber = Transcriber(model, request.columns, request.generate, request.normalize) if speaks else None
+        if self.transcriber is not None and self.texts is not None:
+            self.transcriber.check(self.texts)
         self.fingerprint = self._agree()
         self.folder = ScoreFolder(
             out or default_cache(),
@@ -75,13 +77,13 @@ class Run:
             overwrite=request.overwrite,
         )
 
-    def result(self) -> Dataset:
+    def result(self, on_plan: Callable[[ScorePlan], None] | None = None) -> Dataset:
         """Score what is missing and return the dataset with the new columns."""
         started = time.perf_counter()
         if self.folder.done():
             log.info("score: the scores of these %d rows were found in %s", len(self.rows), self.folder.store.final)
         else:
-            self._work()
+            self._work(on_plan)
         self.folder.clear()
         if self.out is not None and self.folder.leader == self.ranks.rank:
             self._write_record(self.out / "scores.json")
@@ -99,11 +101,11 @@ class Run:
             worker, seconds, finished = self._prepare()
             return self._plan(worker, seconds, finished)
 
-    def _work(self) -> None:
+    def _work(self, on_plan: Callable[[ScorePlan], None] | None) -> None:
         with at_work(self.model.module, self.ranks.device):
             worker, seconds, finished = self._prepare()
-            if log.isEnabledFor(logging.INFO):
-                log.info("score: %s", self._plan(worker, seconds, finished))
+            if on_plan is not None:
+                on_plan(self._plan(worker, seconds, finished))
             self._loop(worker, missing_chunks(len(self.rows), finished))
         self.folder.assemble(worker.job.schema, worker.job.rows, self.ds.data.num_rows)
         for rate in worker.rates - {self.model.rate}:
@@ -141,7 +143,7 @@ class Run:
     def _plan(self, worker: Worker, seconds: np.ndarray, finished: list[tuple[int, int]]) -> ScorePlan:
         bounds = missing_chunks(len(self.rows), finished)
         left = np.concatenate([np.arange(*pair) for pair in bounds]) if bounds else np.arange(0)
-        size = audio_bytes(self.ds, self.audio, worker.job.rows[left])
+        size = audio_bytes(self.ds, self.audio, worker.job.rows[left], self.request.audio_root)
         spent = self._time_a_batch(worker, seconds, left) if len(left) else 0.0
         plan = ScorePlan(
             len(left),
@@ -184,7 +186,8 @@ class Run:
     def _job(self, order: np.ndarray, width: int | None) -> Job:
         request, ds = self.request, self.ds
         scores = schema_of(request.columns, request.prefix, request.pool, width)
-        schema = pa.schema([*scores, (STATUS, pa.string()), (KEY, pa.string())])
+        classes = json.dumps(self.model.labels if self.model.kind == "classifier" else None)
+        schema = pa.schema([*scores, (STATUS, pa.string()), (KEY, pa.string())], {CLASSES: classes.encode()})
         reasons = None
         if STATUS in column_names(ds):
             reasons = take_rows(base_column(ds, STATUS), self.rows[order]).to_pylist()

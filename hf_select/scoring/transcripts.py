@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from hf_select.scoring.inputs import Batch
 from hf_select.scoring.model import SpeechModel
 
 __all__ = ["Transcriber"]
+
+_LOOKED_AT = 1000  # texts, about, in which letters are looked for that a tokenizer does not know
 
 
 class Transcriber:
@@ -41,21 +44,20 @@ class Transcriber:
         self._count = {name: _counter(name) for name in ("wer", "cer") if name in columns}
 
     def targets(self, texts: Sequence[str | None]) -> list[list[int] | None]:
-        """Return the tokens of each text.
+        """Return the tokens of each text."""
+        return [None if text is None else list(self.model.tokenizer(text).input_ids) for text in texts]
 
-        Raises:
-            ColumnError: the tokenizer does not know most of what the texts are written in (upper case, for instance).
-        """
-        unknown = self.model.tokenizer.unk_token_id
-        found = [None if text is None else list(self.model.tokenizer(text).input_ids) for text in texts]
-        tokens = np.array([token for ids in found if ids for token in ids])
+    def check(self, texts: Sequence[str | None]) -> None:
+        """Raise a ColumnError if the tokenizer knows little of what the texts are written in (upper case, for instance)."""
+        texts = texts[:: max(1, len(texts) // _LOOKED_AT)] if "loss" in self.columns else []
+        unknown = self.model.tokenizer.unk_token_id if texts else None
+        tokens = np.array([token for ids in self.targets(texts) if ids for token in ids])
         if len(tokens) and unknown is not None and (tokens == unknown).mean() > 0.5:
             example = next(text for text in texts if text)
             raise ColumnError(
                 f"The tokenizer of {self.model.name} does not know {100 * (tokens == unknown).mean():.0f} % of the tokens of "
                 f"texts such as {example!r}: are they in another case or script than it was trained on?"
             )
-        return found
 
     def of_ctc(self, logits: Any, frames: Sequence[int], texts: Sequence[str | None] | None) -> dict[str, list[Any]]:
         """Return the columns of a CTC model from logits (rows, frames, tokens), of which `frames` are real."""
@@ -65,7 +67,11 @@ class Transcriber:
             best = [
                 np.where(np.arange(len(row)) < n, row, self.model.pad_id) for row, n in zip(best, frames, strict=True)
             ]
-            found["transcript"] = [str(text) for text in self.model.tokenizer.batch_decode(np.stack(best))]
+            number = logits.isfinite().all(dim=-1).cpu().numpy()
+            found["transcript"] = [
+                str(text) if own[:n].all() else math.nan  # so that the row is known for one that gives no number
+                for text, own, n in zip(self.model.tokenizer.batch_decode(np.stack(best)), number, frames, strict=True)
+            ]
         if texts is not None and "loss" in self.columns:
             found["loss"] = self._ctc_loss(logits, frames, self.targets(texts))
         return found | self._errors(found, texts)
@@ -101,7 +107,7 @@ class Transcriber:
             logs, flat, torch.tensor(list(frames)), lengths, blank=self.model.pad_id, reduction="none"
         )
         return [
-            float(loss) / len(row) if row and np.isfinite(float(loss)) else None
+            float(loss) / len(row) if row and float(loss) != math.inf else None
             for loss, row in zip(losses, tokens, strict=True)
         ]
 
@@ -124,14 +130,17 @@ class Transcriber:
         """Return error rates; None where there is no text, or an empty one."""
         if texts is None:
             return {}
-        pairs = [
-            (None if text is None else self.normalize(text), self.normalize(heard))
+        rows = [
+            (None if text is None else self.normalize(text), heard if heard != heard else self.normalize(heard))
             for text, heard in zip(texts, found.get("transcript", [""] * len(texts)), strict=True)
         ]
-        return {
-            name: [float(count(text, heard)) if text and text.strip() else None for text, heard in pairs]
-            for name, count in self._count.items()
-        }
+
+        def rate(count: Callable[[str, str], float], text: str | None, heard: Any) -> float | None:
+            if heard != heard:  # NaN
+                return math.nan
+            return float(count(text, heard)) if text and text.strip() else None
+
+        return {name: [rate(count, text, heard) for text, heard in rows] for name, count in self._count.items()}
 
 
 def _counter(name: str) -> Callable[[str, str], float]:

@@ -20,12 +20,15 @@ from hf_select.rows import audio_key, base_column, take_rows
 from hf_select.scoring.inputs import Inputs
 from hf_select.scoring.outputs import Scorer
 from hf_select.scoring.ranks import Ranks
+from hf_select.sound.own_files import printable
 
-__all__ = ["KEY", "STATUS", "Heard", "Job", "Worker"]
+__all__ = ["CLASSES", "KEY", "STATUS", "Heard", "Job", "Worker"]
 
 log = logging.getLogger("hf_select")
 
 STATUS, KEY = "audio_status", "row_key"
+CLASSES = b"hf_select.classes"  # under which the schema of scores has the model's classes
+_NO_NUMBER = "nonfinite: the model gave NaN or infinity"  # another model's fault is none of the clip
 _AHEAD = 2  # batches that are decoded while the model works
 
 
@@ -117,7 +120,13 @@ class Worker:
             return Heard(key, f"{clip.status}: {clip.detail}")
         if self.inputs.grid is None and len(clip.samples) < self.inputs.shortest:
             return Heard(key, f"too_short: {len(clip.samples)} samples, and the model needs {self.inputs.shortest}")
-        return Heard(key, "ok", len(clip.samples), self.inputs.features(clip.samples), clip.source_rate or 0)
+        try:
+            features = self.inputs.features(clip.samples)
+        except Exception as error:  # it did well on a second of noise: this clip is too short for it, or the like
+            name = type(self.inputs.extractor).__name__
+            why = f"{name} fails on these {len(clip.samples)} samples: {type(error).__name__}: {error}"
+            return Heard(key, f"unusable: {printable(why)}")
+        return Heard(key, "ok", len(clip.samples), features, clip.source_rate or 0)
 
     def scores(self, heard: Sequence[Heard], start: int) -> list[dict[str, Any] | None]:
         """Return the scores of clips that were heard, None of the others; clip i is row `start` + i of the plan."""
@@ -145,20 +154,19 @@ class Worker:
         }
         columns[STATUS] = [self._status(start + place, clip, rows[place]) for place, clip in enumerate(heard)]
         columns[KEY] = [clip.key for clip in heard]
-        for name in self.scorer.columns:
-            for place, status in enumerate(columns[STATUS]):
-                if status.startswith("nonfinite: the model"):
-                    columns[name][place] = None
+        for place in (place for place, row in enumerate(rows) if row is not None and _broken(row)):
+            for name in self.scorer.columns:
+                columns[name][place] = None
         return columns
 
     def _status(self, place: int, clip: Heard, row: dict[str, Any] | None) -> str:
         before = self.job.reasons[place] if self.job.reasons is not None else None
-        if before not in (None, "ok"):  # the first reason found stays
+        if before not in (None, "ok") and not before.startswith(_NO_NUMBER):  # the first reason found stays
             return str(before)
         if row is None:
             return clip.status
-        broken = [name for name, value in row.items() if _nonfinite(value)]
-        return f"nonfinite: the model gave NaN or infinity as {broken[0]}" if broken else clip.status
+        broken = _broken(row)
+        return f"{_NO_NUMBER} as {broken[0]}" if broken else clip.status
 
     def _forward(self, heard: Sequence[Heard], places: Sequence[int], start: int) -> list[dict[str, Any]]:
         """Score clips that share a batch; what can't be scored in company is tried in halves, then named."""
@@ -172,18 +180,19 @@ class Worker:
         except HfSelectError:
             raise
         except Exception as error:
-            if len(places) > 1:
-                if "out of memory" in str(error).lower():
-                    log.warning(
-                        "Out of memory with %d clips in a batch: halving it. A smaller batch_size is faster.",
-                        len(places),
-                    )
-                half = len(places) // 2
-                return self._forward(heard, places[:half], start) + self._forward(heard, places[half:], start)
-            raise TransformError(
-                f"{self.scorer.model.name} failed at row {job.names[rows[0]]} ({heard[places[0]].samples / self.inputs.rate:.2f} s "
-                f"of sound): {type(error).__name__}: {error}. Finished rows are kept: run again to continue."
-            ) from error
+            if len(places) == 1:
+                raise TransformError(
+                    f"{self.scorer.model.name} failed at row {job.names[rows[0]]} ({heard[places[0]].samples / self.inputs.rate:.2f} "
+                    f"s of sound): {type(error).__name__}: {error}. Finished rows are kept: run again to continue."
+                ) from error
+            if "out of memory" in str(error).lower():
+                log.warning(
+                    "Out of memory with %d clips in a batch: halving it. A smaller batch_size is faster.", len(places)
+                )
+            batch = None
+        if batch is None:  # here, where the exception no longer holds what fills the memory
+            half = len(places) // 2
+            return self._forward(heard, places[:half], start) + self._forward(heard, places[half:], start)
         if batch.units is not None:
             self.units += max(batch.units) * len(batch)
             self.filled += max(batch.units) * len(batch) - sum(batch.units)
@@ -198,8 +207,9 @@ class Worker:
         return pa.table(arrays, schema=self.job.schema)
 
 
-def _nonfinite(value: Any) -> bool:
-    return isinstance(value, float | np.ndarray) and not np.isfinite(value).all()
+def _broken(row: dict[str, Any]) -> list[str]:
+    """Return the columns in which a row's scores are no numbers."""
+    return [n for n, value in row.items() if isinstance(value, float | np.ndarray) and not np.isfinite(value).all()]
 
 
 def _features(clip: Heard) -> np.ndarray:
