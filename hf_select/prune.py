@@ -20,7 +20,7 @@ from hf_select.methods import select_by_score, select_kmeans, select_random
 from hf_select.readers import read_groups, read_seconds
 from hf_select.report import write_report
 from hf_select.rows import audio_lengths, raw_column
-from hf_select.scoring import load_scores
+from hf_select.scoring import load_scores, recipe
 from hf_select.selection import Selection
 from hf_select.sources import Source
 from hf_select.transforms import MFCC, Duration
@@ -206,8 +206,9 @@ def _transforms(source: Source, job: Pruning) -> list[Any]:
 
 def _recipe(source: Source, job: Pruning) -> str:
     """Return the Python that computes the columns, without the folder they were computed in."""
+    scored = "".join(f"{recipe(folder)}\n" for folder in job.scores)
     calls = ", ".join(f"hs.{replace(transform, audio_root=None)!r}" for transform in _transforms(source, job))
-    return f"ds = hs.with_columns(ds, {calls}, overwrite=True)"
+    return f"{scored}ds = hs.with_columns(ds, {calls}, overwrite=True)"
 
 
 def _summary(source: Source, job: Pruning, columns: Any, selection: Selection) -> dict[str, Any]:

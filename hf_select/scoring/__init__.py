@@ -11,7 +11,7 @@ folder.py       finished chunks on disk, reload.py joins them again; ranks.py, l
 from hf_select.scoring.columns import SCORE_COLUMNS
 from hf_select.scoring.entry import plan_score, score
 from hf_select.scoring.plan import ScorePlan
-from hf_select.scoring.reload import load_scores
+from hf_select.scoring.reload import load_scores, recipe
 from hf_select.scoring.summary import in_words, summarize
 
-__all__ = ["SCORE_COLUMNS", "ScorePlan", "in_words", "load_scores", "plan_score", "score", "summarize"]
+__all__ = ["SCORE_COLUMNS", "ScorePlan", "in_words", "load_scores", "plan_score", "recipe", "score", "summarize"]

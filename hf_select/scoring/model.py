@@ -98,12 +98,12 @@ def load_model(
             "trust_remote_code runs code that others can change: give revision= with the 40 hex digits of the commit "
             f"that you have read; got {revision!r}."
         )
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}  # of a processor's name as well
     if isinstance(model, str | Path):
         name = str(model)
-        options = {"revision": revision, "trust_remote_code": trust_remote_code}
         module = _load(name, options, dtype)
     else:
-        module, name, options = _unwrapped(model), type(model).__name__, {"trust_remote_code": trust_remote_code}
+        module, name = _unwrapped(model), type(model).__name__
         if dtype is not None and module.dtype != _dtype(dtype):
             module = copy.deepcopy(module).to(_dtype(dtype))
     kind = _kind(type(module).__name__)

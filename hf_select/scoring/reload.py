@@ -19,7 +19,7 @@ from hf_select.scoring.work import CLASSES, KEY, STATUS
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["load_scores"]
+__all__ = ["load_scores", "recipe"]
 
 
 def load_scores(
@@ -29,7 +29,7 @@ def load_scores(
 
     Reads:
         The audio column's names, lengths and a few hundred bytes a row; nothing is decoded. The dataset may have been
-        shuffled, thinned or loaded anew since.
+        shuffled, thinned or loaded anew since; rows that hold a path alone are known by it, and others once embedded.
 
     Args:
         ds: a map-style dataset.
@@ -99,3 +99,14 @@ def _places(table: pa.Table, keys: pa.Array, path: Path) -> np.ndarray:
             f"{unknown[0]}: these scores were made on other data. Call score on this dataset."
         )
     return np.array([first[key] for key in wanted], dtype=np.int64)
+
+
+def recipe(folder: str | os.PathLike[str]) -> str:
+    """Return the Python that makes the scores in a folder, with the digest of the model that made them."""
+    record = json.loads((Path(folder) / "scores.json").read_text(encoding="utf-8"))
+    model, given = record["model"], record["parameters"]
+    plain = {"label": "label", "text": "text", "prefix": "", "pool": "mean", "max_seconds": 600.0}
+    shown = {"columns": record["columns"]}
+    shown |= {k: v for k, v in given.items() if k in (*plain, "layer", "grid", "audio") and v != plain.get(k)}
+    arguments = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+    return f"ds = hs.score(ds, {Path(model['name']).name!r}, {arguments})  # the model of digest {model['digest'][:16]}"

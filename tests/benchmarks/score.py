@@ -1,0 +1,126 @@
+"""What batches of one length save `score`, and what `score` costs beside a bare loop.
+
+    python tests/benchmarks/score.py DATA.parquet [MORE.parquet ...] [--rows 600] [--rounds 5] [--batch 16]
+
+A random Wav2Vec2 (4 layers of 128, layer norm, so that clips may be padded) hears the rows, mixed. Measured in turns in
+one process, after a warm-up, medians of the rounds:
+
+    batch 1           one clip at a time
+    dataset order     batches as the rows come, filled up to the longest and masked
+    by length         the same passes in the order of the plan
+    score             hs.score with everything it does beside: plan, probe, threads, checksums, files
+
+All four decode, extract, batch, run and pool; their columns are compared before the times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+
+import datasets
+import numpy as np
+import torch
+from datasets import concatenate_datasets, load_dataset
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+import hf_select as hs
+from hf_select.audio import claimed_seconds, read_clip
+from hf_select.readers import read_vectors
+from hf_select.rows import raw_column
+
+
+def small_model() -> Wav2Vec2Model:
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=512,
+        conv_dim=(64,) * 7,
+        num_conv_pos_embeddings=32,
+        num_conv_pos_embedding_groups=4,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+    )
+    return Wav2Vec2Model(config).eval()
+
+
+def bare_loop(
+    audio: list, order: np.ndarray, batch_size: int, model: Wav2Vec2Model, extractor: Wav2Vec2FeatureExtractor
+):
+    """Return (embeddings, share of padding) of the plainest loop over batches in this order."""
+    found, real, given = np.empty((len(audio), 128), np.float32), 0, 0
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        clips = [read_clip(audio[row], sampling_rate=16000).samples for row in rows]
+        batch = extractor(clips, sampling_rate=16000, padding=True, return_tensors="pt", return_attention_mask=True)
+        with torch.no_grad():
+            hidden = model(**batch).last_hidden_state
+        mask = model._get_feature_vector_attention_mask(hidden.shape[1], batch["attention_mask"])[:, :, None]
+        found[rows] = ((hidden * mask).sum(1) / mask.sum(1)).numpy()
+        real, given = real + sum(map(len, clips)), given + batch["input_values"].numel()
+    return found, 1 - real / given
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="+")
+    parser.add_argument("--rows", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=16)
+    asked = parser.parse_args()
+    datasets.disable_progress_bars()
+    packs = [load_dataset("parquet", data_files=name, split="train").select_columns(["audio"]) for name in asked.data]
+    packs = [pack.cast_column("audio", datasets.Audio(decode=False)) for pack in packs]
+    ds = concatenate_datasets(packs).shuffle(seed=0)
+    ds = ds.select(range(min(asked.rows, len(ds)))).flatten_indices()
+    audio, model, extractor = raw_column(ds, "audio").to_pylist(), small_model(), Wav2Vec2FeatureExtractor()
+    seconds = np.array([claimed_seconds(clip) for clip in audio])
+    as_they_come, by_length = np.arange(len(ds)), np.argsort(-seconds, kind="stable")
+
+    def scored():
+        with tempfile.TemporaryDirectory() as folder:
+            made = hs.score(ds, model, extractor, columns="embedding", batch_size=asked.batch, out=folder)
+            return read_vectors(made, "embedding"), float("nan")
+
+    ways = {
+        "batch 1": lambda: bare_loop(audio, as_they_come, 1, model, extractor),
+        "dataset order": lambda: bare_loop(audio, as_they_come, asked.batch, model, extractor),
+        "by length": lambda: bare_loop(audio, by_length, asked.batch, model, extractor),
+        "score": scored,
+    }
+    first = {name: way() for name, way in ways.items()}  # warm, and the same columns
+    apart = {
+        name: np.abs(found - first["batch 1"][0]).max() / np.abs(first["batch 1"][0]).max()
+        for name, (found, _) in first.items()
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(asked.rounds):
+        for name in list(ways)[:: 1 if turn % 2 else -1]:
+            started = time.perf_counter()
+            ways[name]()
+            times[name].append(time.perf_counter() - started)
+    print(
+        f"{len(ds)} clips of {seconds.min():.2f} to {seconds.max():.2f} s (mean {seconds.mean():.2f}), batches of {asked.batch}, "
+        f"{torch.get_num_threads()} threads, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+    )
+    print(
+        "| way | seconds (median) | speed, batch 1 = 1 | padding | largest difference to batch 1 |\n|---|---|---|---|---|"
+    )
+    for name in ways:
+        ratio = statistics.median(a / b for a, b in zip(times["batch 1"], times[name], strict=True))
+        padding = "" if np.isnan(first[name][1]) else f"{100 * first[name][1]:.1f} %"
+        print(f"| {name} | {statistics.median(times[name]):.2f} | {ratio:.2f} | {padding} | {apart[name]:.1e} |")
+    over = [a / b - 1 for a, b in zip(times["score"], times["by length"], strict=True)]
+    print(
+        f"score beside the bare loop by length: {100 * statistics.median(over):+.1f} % time ({100 * min(over):+.1f} to {100 * max(over):+.1f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
