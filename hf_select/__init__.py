@@ -16,6 +16,7 @@ _HOME = {  # public name -> the module it lives in
     "AudioInputs": "hf_select.transforms",
     "Budget": "hf_select.budget",
     "Choice": "hf_select.choice",
+    "ClusterSweep": "hf_select.sweep",
     "Duration": "hf_select.transforms",
     "HfSelectError": "hf_select.errors",
     "MFCC": "hf_select.transforms",
@@ -27,6 +28,7 @@ _HOME = {  # public name -> the module it lives in
     "select_by_score": "hf_select.methods",
     "select_kmeans": "hf_select.methods",
     "select_random": "hf_select.methods",
+    "sweep_clusters": "hf_select.sweep",
     "with_columns": "hf_select.columns",
 }
 
@@ -35,6 +37,7 @@ __all__ = [
     "AudioInputs",
     "Budget",
     "Choice",
+    "ClusterSweep",
     "Duration",
     "HfSelectError",
     "Selection",
@@ -45,6 +48,7 @@ __all__ = [
     "select_by_score",
     "select_kmeans",
     "select_random",
+    "sweep_clusters",
     "with_columns",
 ]
 
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
     from hf_select.methods import select_by_score, select_kmeans, select_random
     from hf_select.scoring import load_scores, plan_score, score
     from hf_select.selection import Selection
+    from hf_select.sweep import ClusterSweep, sweep_clusters
     from hf_select.transforms import MFCC, AudioInputs, Duration
 
 

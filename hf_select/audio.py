@@ -105,9 +105,9 @@ def claimed_seconds(audio: Any, audio_root: str | os.PathLike[str] | None = None
         if row.get("array") is not None:
             return len(row["array"]) / row["sampling_rate"]
         data = row.get("bytes")
-        with Bytes(data) if data is not None else File(open_own_file(row["path"], audio_root)) as file:
-            with quiet_mpg123, _sound_file()(file) as sound:
-                return math.nan if sound.frames == NO_LENGTH else float(sound.frames / sound.samplerate)
+        file = Bytes(data) if data is not None else File(open_own_file(row["path"], audio_root))
+        with file, quiet_mpg123, _sound_file()(file) as sound:
+            return math.nan if sound.frames == NO_LENGTH else float(sound.frames / sound.samplerate)
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, OSError, ZeroDivisionError):
         return math.nan
 

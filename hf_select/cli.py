@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from hf_select import __version__
-from hf_select.errors import HfSelectError
+from hf_select.errors import ArgumentError, HfSelectError
 
 __all__ = ["app", "main"]
 
@@ -61,10 +61,18 @@ def prune(
         str | None, typer.Option(help="Column of vectors (kmeans) or numbers (score); MFCC if not given.")
     ] = None,
     n_clusters: Annotated[
-        int | None, typer.Option(min=1, help="Clusters; 20 rows each, at most 155, if not given.")
+        str | None,
+        typer.Option(
+            help="Clusters: a number, or 'auto' (explained variance); 20 rows each, at most 155, if not given."
+        ),
     ] = None,
     drop: Annotated[str, typer.Option(help="kmeans: remove 'simple' (typical) or 'hard' rows.")] = "simple",
-    metric: Annotated[str, typer.Option(help="kmeans: euclidean or cosine.")] = "euclidean",
+    metric: Annotated[str, typer.Option(help="kmeans: euclidean, cosine or manhattan.")] = "euclidean",
+    medoids: Annotated[bool, typer.Option("--medoids", help="kmeans: centres are rows (k-medoids).")] = False,
+    backend: Annotated[str, typer.Option(help="kmeans: sklearn or faiss.")] = "sklearn",
+    memory: Annotated[
+        str | None, typer.Option(help="kmeans: the most memory to take, such as 2GB; vectors then go to disk.")
+    ] = None,
     pca: Annotated[
         float | None, typer.Option(help="kmeans: components (whole number) or share of variance to keep.")
     ] = None,
@@ -108,7 +116,9 @@ def prune(
     if method == "kmeans":
         components = int(pca) if pca is not None and pca >= 1 and float(pca).is_integer() else pca
         arguments |= {"n_clusters": n_clusters, "drop": drop, "metric": metric, "pca": components}
-        arguments |= {"standardize": standardize}
+        arguments |= {"standardize": standardize, "medoids": medoids, "backend": backend, "memory": memory}
+        if n_clusters is not None and n_clusters != "auto":
+            arguments["n_clusters"] = _count("--n-clusters", n_clusters)
     elif method == "score":
         arguments |= {"keep": keep}
     if scores and method == "kmeans" and column is None:
@@ -188,10 +198,6 @@ def score(
 
     first = os.environ.get("RANK", "0") == "0"
     _progress(not quiet and first)
-    if quiet or not first:
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
     source = open_dataset(dataset, config=config, split=split, revision=revision, audio=audio)
     names = [name.strip() for entry in columns for name in entry.split(",")]
     arguments: dict[str, Any] = {
@@ -274,6 +280,12 @@ def main() -> None:
         if leaving.code == 130:
             typer.echo("Stopped. Finished rows are kept: run the same command to continue.", err=True)
         raise
+
+
+def _count(option: str, text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentError(f"{option} is a whole number, or 'auto'; got {text!r}.")
+    return int(text)
 
 
 def _say(text: str, wanted: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hf_select.errors import ColumnError
+from hf_select.mapped import MappedFiles
 from hf_select.rows import base_column, base_positions, raw_column, require_columns, rows_by_chunk
 
 _BLOCK_ROWS = 8192
+_BLOCK_BYTES = 32 << 20  # wide rows, such as frames that were not pooled, are read fewer at a time
 
-__all__ = ["read_groups", "read_seconds", "read_values", "read_vectors"]
+__all__ = ["read_groups", "read_seconds", "read_values", "read_vectors", "vector_blocks"]
 
 
 def read_vectors(ds: Any, column: str, *, memmap: str | os.PathLike[str] | None = None) -> NDArray[np.float32]:
@@ -36,6 +39,27 @@ def read_vectors(ds: Any, column: str, *, memmap: str | os.PathLike[str] | None 
     Raises:
         ColumnError: no such column, one number or a text per row instead of a vector, or vectors of several lengths.
     """
+    blocks = vector_blocks(ds, column)
+    first = next(blocks)
+    matrix = _allocate(len(ds), first[1].shape[1], memmap)
+    empty = np.ones(len(ds), dtype=bool)
+    for places, vectors in chain([first], blocks):
+        matrix[places], empty[places] = vectors, False
+    matrix[empty] = np.nan
+    return matrix
+
+
+def vector_blocks(
+    ds: Any, column: str, *, release: bool = False
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Yield (rows of `ds`, their vectors) block by block, in the order of the stored table; see `read_vectors`.
+
+    A block is a view of the stored table where that holds float32. Rows without a vector are left out. With `release`,
+    pages of a mapped table are let go of once they have been read.
+
+    Raises:
+        ColumnError: as `read_vectors`.
+    """
     if column not in ds.column_names:
         raise ColumnError(
             f"Vectors: there is no column {column!r}. {_vector_columns(ds)} Columns there are: {', '.join(ds.column_names)}."
@@ -46,18 +70,15 @@ def read_vectors(ds: Any, column: str, *, memmap: str | os.PathLike[str] | None 
         raise ColumnError(
             f"Column {column!r} holds {what}, one value per row, and vectors are needed. {_vector_columns(ds)}"
         )
-    matrix: NDArray[np.float32] | None = None
-    empty = np.ones(len(ds), dtype=bool)
-    for places, vectors in _blocks(ds, column):
-        if matrix is None:
-            matrix = _allocate(len(ds), vectors.shape[1], memmap)
-        if vectors.shape[1] != matrix.shape[1]:
-            raise _ragged(column, *sorted((vectors.shape[1], matrix.shape[1])))
-        matrix[places], empty[places] = vectors, False
-    if matrix is None:
+    dimensions = None
+    mapped = MappedFiles() if release else None
+    for places, vectors in _blocks(ds, column, mapped):
+        dimensions = vectors.shape[1] if dimensions is None else dimensions
+        if vectors.shape[1] != dimensions:
+            raise _ragged(column, *sorted((vectors.shape[1], dimensions)))
+        yield places, vectors
+    if dimensions is None:
         raise ColumnError(f"Column {column!r} holds no vector in any of {len(ds)} rows.")
-    matrix[empty] = np.nan
-    return matrix
 
 
 def _vector_columns(ds: Any) -> str:
@@ -74,7 +95,9 @@ def _allocate(rows: int, dimensions: int, memmap: str | os.PathLike[str] | None)
     return np.empty(shape, np.float32)
 
 
-def _blocks(ds: Any, column: str) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+def _blocks(
+    ds: Any, column: str, mapped: MappedFiles | None
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Yield (rows of `ds`, their vectors), going once through the base table in its order, a few MB at a time."""
     positions = base_positions(ds)
     base = base_column(ds, column)
@@ -82,8 +105,9 @@ def _blocks(ds: Any, column: str) -> Iterator[tuple[NDArray[np.int64], NDArray[n
     wanted = order if positions is None else positions[order]
     done = 0
     for chunk, start, rows in rows_by_chunk(base, wanted):
-        for a in range(0, len(rows), _BLOCK_ROWS):
-            block = rows[a : a + _BLOCK_ROWS] - start
+        step = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES * len(chunk) // max(chunk.nbytes, 1)))
+        for a in range(0, len(rows), step):
+            block = rows[a : a + step] - start
             first, last = int(block[0]), int(block[-1])
             window = chunk.slice(first, last - first + 1)
             taken = window if len(block) == len(window) else window.take(pa.array(block - first))
@@ -91,7 +115,12 @@ def _blocks(ds: Any, column: str) -> Iterator[tuple[NDArray[np.int64], NDArray[n
             done += len(block)
             filled = taken.is_valid().to_numpy(zero_copy_only=False)
             if filled.any():
-                yield places[filled], _vectors(taken, column)
+                vectors = _vectors(taken, column)
+                yield places[filled], vectors
+                if mapped is not None:
+                    mapped.release(vectors.ctypes.data, vectors.nbytes)
+        if mapped is not None:
+            mapped.release_array(chunk)
 
 
 def _vectors(chunk: pa.Array, column: str) -> NDArray[np.float32]:

@@ -32,6 +32,28 @@ def test_contract(method, name, check):
     check()
 
 
+VARIANTS = [
+    {"metric": "manhattan"},
+    {"medoids": True},
+    {"metric": "cosine", "medoids": True},
+    {"backend": "faiss"},
+    {"n_clusters": "auto"},
+    {"pca": 0.9, "standardize": "rows"},
+    {"memory": "2GB", "n_init": 2, "tol": 1e-4},
+]
+
+
+@pytest.mark.parametrize("arguments", VARIANTS, ids=str)
+def test_contract_of_kinds_of_clustering(arguments):
+    if arguments.get("backend") == "faiss":
+        pytest.importorskip("faiss")
+    arguments = {"n_clusters": 4, **arguments}
+    assert (
+        check_selector(methods.select_kmeans, arguments=arguments, column="embedding", values="vectors", nested=False)
+        >= 60
+    )
+
+
 @pytest.mark.parametrize("method", CASES)
 def test_there_are_at_least_sixty_checks(method):
     assert len(list(selector_checks(CASES[method]))) >= 60

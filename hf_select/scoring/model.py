@@ -130,10 +130,13 @@ def _unwrapped(model: Any) -> Any:
 
 
 def _load(name: str, options: dict[str, Any], dtype: str | None) -> Any:
+    import datasets
     import transformers
 
     import hf_select.models  # noqa: F401  registers the LeNets, so that their names load too
 
+    if datasets.are_progress_bars_disabled():
+        transformers.utils.logging.disable_progress_bar()
     config = _from(transformers.AutoConfig, name, options)
     remote = (getattr(config, "auto_map", None) or {}) and not type(config).__module__.startswith("transformers.")
     if remote and not options["trust_remote_code"] and not type(config).__module__.startswith("hf_select."):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -81,13 +82,13 @@ class Scorer:
         handle = body.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
         states = {"output_hidden_states": True} if self._all_states else {}
         try:
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings():  # torch dislikes WavLM's pair of masks, which are right
+                warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
                 found = (self.model.module if logits else body)(**batch.tensors, **states)
         finally:
             handle.remove()
-        return self._hidden(
-            kept[-1]
-        ) if "embedding" in self.columns or not logits else None, found.logits if logits else None
+        hidden = self._hidden(kept[-1]) if "embedding" in self.columns or not logits else None
+        return hidden, found.logits if logits else None
 
     def _of_logits(self, logits: Any, batch: Batch, labels: Any, texts: Any) -> dict[str, list[Any]]:
         if self.transcriber is None:

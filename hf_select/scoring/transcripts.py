@@ -116,7 +116,9 @@ class Transcriber:
         import torch
 
         start = self.model.module.config.decoder_start_token_id
+        most = getattr(self.model.module.config, "max_target_positions", None) or math.inf
         tokens = [row[1:] if row and row[0] == start else row or [] for row in targets]
+        tokens = [row if len(row) <= most else [] for row in tokens]  # too long for the decoder: no loss
         longest = max(1, *map(len, tokens))
         labels = torch.full((len(tokens), longest), -100, dtype=torch.long)
         for place, row in enumerate(tokens):

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -105,10 +104,9 @@ def main() -> None:
             started = time.perf_counter()
             ways[name]()
             times[name].append(time.perf_counter() - started)
-    print(
-        f"{len(ds)} clips of {seconds.min():.2f} to {seconds.max():.2f} s (mean {seconds.mean():.2f}), batches of {asked.batch}, "
-        f"{torch.get_num_threads()} threads, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
-    )
+    lengths = f"{seconds.min():.2f} to {seconds.max():.2f} s (mean {seconds.mean():.2f})"
+    machine = f"{torch.get_num_threads()} threads, {os.cpu_count()} cores, torch {torch.__version__}"
+    print(f"{len(ds)} clips of {lengths}, batches of {asked.batch}, {machine}")
     print(
         "| way | seconds (median) | speed, batch 1 = 1 | padding | largest difference to batch 1 |\n|---|---|---|---|---|"
     )
@@ -116,9 +114,9 @@ def main() -> None:
         ratio = statistics.median(a / b for a, b in zip(times["batch 1"], times[name], strict=True))
         padding = "" if np.isnan(first[name][1]) else f"{100 * first[name][1]:.1f} %"
         print(f"| {name} | {statistics.median(times[name]):.2f} | {ratio:.2f} | {padding} | {apart[name]:.1e} |")
-    over = [a / b - 1 for a, b in zip(times["score"], times["by length"], strict=True)]
+    over = [100 * (a / b - 1) for a, b in zip(times["score"], times["by length"], strict=True)]
     print(
-        f"score beside the bare loop by length: {100 * statistics.median(over):+.1f} % time ({100 * min(over):+.1f} to {100 * max(over):+.1f})"
+        f"score beside the bare loop by length: {statistics.median(over):+.1f} % ({min(over):+.1f} to {max(over):+.1f})"
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from datasets import Dataset
+from datasets import Dataset, Features, List, Value
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 import hf_select as hs
 from hf_select.budget import largest_remainder
-from hf_select.errors import ArgumentError, ColumnError
+from hf_select.errors import ArgumentError, ColumnError, MissingPackageError
 
 
 def dataset(x, **columns):
@@ -158,7 +160,19 @@ def test_one_cluster_is_the_distance_to_the_mean():
         ({"n_clusters": 2.5}, "n_clusters is a whole number"),
         ({"n_clusters": True}, "n_clusters is a whole number"),
         ({"n_clusters": 2, "drop": "easy"}, "drop is one of 'simple', 'hard'"),
-        ({"n_clusters": 2, "metric": "manhattan"}, "metric is one of"),
+        ({"n_clusters": "many"}, "n_clusters is a whole number of at least 1, or 'auto'"),
+        ({"n_clusters": 2, "metric": "hamming"}, "metric is one of"),
+        ({"n_clusters": 2, "backend": "torch"}, "backend is one of"),
+        ({"n_clusters": 2, "backend": "faiss", "metric": "manhattan"}, "faiss.*means alone"),
+        ({"n_clusters": 2, "backend": "faiss", "medoids": True}, "faiss.*means alone"),
+        ({"n_clusters": 2, "medoids": "yes"}, "medoids is one of"),
+        ({"n_clusters": 2, "n_init": 0}, "n_init is a whole number"),
+        ({"n_clusters": 2, "max_iter": 0}, "max_iter is a whole number"),
+        ({"n_clusters": 2, "tol": -1.0}, "tol is a number"),
+        ({"n_clusters": "auto", "explained_variance": 1.0}, "explained_variance is a share"),
+        ({"n_clusters": 2, "memory": "2 gigs"}, "memory is a number of bytes"),
+        ({"n_clusters": 2, "memory": 0}, "memory is a number of bytes"),
+        ({"n_clusters": 2, "memory": "1MB"}, "memory=0.001 GB is too little.*need about 0.1"),
         ({"n_clusters": 2, "pca": 0}, "pca is a number"),
         ({"n_clusters": 2, "pca": 1.0}, "pca is a number"),
         ({"n_clusters": 2, "pca": 9}, "pca=9 components of 50 rows x 3 dimensions"),
@@ -167,7 +181,7 @@ def test_one_cluster_is_the_distance_to_the_mean():
 )
 def test_arguments_out_of_range(arguments, said):
     with pytest.raises(ArgumentError, match=said):
-        hs.select_kmeans(dataset(blobs(50, 3)), budget=0.5, **arguments)
+        hs.select_kmeans(dataset(blobs(50, 3)), budget=0.5, **{"n_clusters": 2, **arguments})
 
 
 def test_a_label_column_is_no_vector():
@@ -181,7 +195,7 @@ def test_stops_early_and_says_so():
 
 
 def test_many_rows_are_seeded_on_a_sample(monkeypatch):
-    monkeypatch.setattr("hf_select.methods.kmeans._SEEDING_ROWS", 200)
+    monkeypatch.setattr("hf_select.clustering.lloyd._SEEDING_ROWS", 200)
     x = blobs(3000, 4)
     found = hs.select_kmeans(dataset(x), budget=0.5, n_clusters=6, seed=0)
     assert found == hs.select_kmeans(dataset(x), budget=0.5, n_clusters=6, seed=0)
@@ -224,3 +238,148 @@ def test_number_of_threads_does_not_change_a_digit():
         with threadpool_limits(threads):
             found.append(hs.select_kmeans(ds, budget=0.6, n_clusters=30, seed=0))
     assert found[0] == found[1] == found[2]
+
+
+# -- vectors on disk
+
+
+def on_both_roads(ds, tmp_path, **arguments):
+    """Select with the matrix in memory, and again with a limit that is a byte below what that took."""
+    arguments = {"budget": 0.6, "n_clusters": 20, "seed": 3, "cache_dir": tmp_path} | arguments
+    memory = hs.select_kmeans(ds, **arguments)
+    limit = memory.facts["peak_bytes_estimated"] - 1
+    disk = hs.select_kmeans(ds, memory=limit, **arguments)
+    assert memory.facts["matrix"] == "in memory" and disk.facts["matrix"] == "on disk"
+    assert disk.facts["peak_bytes_estimated"] <= limit
+    assert list(tmp_path.iterdir()) == []
+    return memory, disk
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"metric": "cosine", "drop": "hard"},
+        {"standardize": "features", "pca": 5},
+        {"standardize": "rows", "n_clusters": "auto", "pca": 0.9},
+        {"metric": "manhattan", "max_iter": 8},
+        {"medoids": True},
+        {"backend": "faiss", "max_iter": 15},
+    ],
+    ids=str,
+)
+def test_memory_and_disk_choose_the_same_rows(arguments, tmp_path):
+    if arguments.get("backend") == "faiss":
+        pytest.importorskip("faiss")
+    memory, disk = on_both_roads(dataset(blobs(20_000, 24, 15)), tmp_path, **arguments)
+    assert disk.indices.tolist() == memory.indices.tolist() and (disk.group == memory.group).all()
+    np.testing.assert_allclose(disk.score, memory.score, rtol=1e-12)
+    assert disk == memory
+
+
+def test_a_shuffled_dataset_with_rows_set_aside_on_disk(tmp_path):
+    x = blobs(20_000, 24, 15)
+    x[::7] = np.nan
+    memory, disk = on_both_roads(dataset(x).shuffle(seed=1).select(range(15_000)), tmp_path, n_clusters=30)
+    assert disk == memory and 2000 < disk.excluded["no finite vector in embedding"] < 2300
+
+
+def test_nothing_is_left_on_disk_after_an_error(tmp_path, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    ds = dataset(blobs(20_000, 24, 15))
+    monkeypatch.setattr("hf_select.methods.kmeans.fit", interrupted)
+    limit = 4 * 20_000 * 24 + (150 << 20)
+    with pytest.raises(KeyboardInterrupt):
+        hs.select_kmeans(ds, budget=0.5, n_clusters=5, memory=limit, cache_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_road_is_logged(caplog):
+    with caplog.at_level("INFO", logger="hf_select"):
+        hs.select_kmeans(dataset(blobs(50, 3)), budget=0.5, n_clusters=2, memory="2GB")
+    assert "50 rows x 3 numbers (0.00 GB) in memory: about 0.1" in caplog.text
+
+
+# -- other centres and backends
+
+
+def test_manhattan_is_k_medians():
+    x = blobs(400, 5)
+    found = hs.select_kmeans(dataset(x), budget=0.5, n_clusters=6, metric="manhattan", seed=0)
+    for cluster in map(str, range(6)):
+        rows = np.flatnonzero(found.group == cluster)
+        apart = np.abs(x[rows] - np.median(x[rows], axis=0)).sum(axis=1)
+        np.testing.assert_allclose(found.score[rows], apart, atol=1e-4)
+    assert found.facts["inertia"] == pytest.approx(float(found.score.sum()))
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
+def test_medoids_are_rows_with_distance_0(metric):
+    found = hs.select_kmeans(
+        dataset(blobs(400, 5)), budget=0.5, n_clusters=6, metric=metric, medoids=True, drop="hard", seed=0
+    )
+    zero = np.abs(found.score) < 1e-6
+    assert zero.sum() == 6 and len(set(found.group[zero])) == 6 and zero[found.indices].sum() == 6
+
+
+def test_faiss_and_scikit_learn_find_the_same_clusters_from_the_same_start():
+    faiss = pytest.importorskip("faiss")
+    ds = dataset(blobs(12_000, 16, 12))
+    ours = hs.select_kmeans(ds, budget=0.5, n_clusters=12, seed=1)
+    theirs = hs.select_kmeans(ds, budget=0.5, n_clusters=12, seed=1, backend="faiss", max_iter=60)
+    assert ours.facts["iterations"] < 60 == theirs.facts["iterations"]
+    assert (ours.group == theirs.group).mean() > 0.999
+    assert theirs.facts["inertia"] == pytest.approx(ours.facts["inertia"], rel=1e-5)
+    assert theirs.params["backend"] == "faiss" and theirs.facts["faiss"] == faiss.__version__
+
+
+def test_faiss_looks_at_all_rows():
+    """By default it would look at 256 rows a cluster: here, at one of the two far groups only by luck."""
+    pytest.importorskip("faiss")
+    x = np.concatenate([blobs(9000, 4, 1), blobs(20, 4, 1) + 500])
+    found = hs.select_kmeans(dataset(x), budget=0.5, n_clusters=2, backend="faiss", max_iter=20)
+    assert sorted(np.unique(found.group, return_counts=True)[1].tolist()) == [20, 9000]
+
+
+def test_without_faiss_the_install_command_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(MissingPackageError, match=r'pip install "hf-select\[faiss\]"'):
+        hs.select_kmeans(dataset(blobs(50, 3)), budget=0.5, n_clusters=2, backend="faiss")
+
+
+# -- how many clusters; frames that were not pooled
+
+
+def test_auto_is_the_number_of_components_for_a_share_of_the_variance():
+    x = blobs(3000, 30, 20)
+    for share in (0.5, 0.8):
+        wanted = PCA(share, svd_solver="covariance_eigh").fit(x).n_components_
+        found = hs.select_kmeans(dataset(x), budget=0.5, n_clusters="auto", explained_variance=share, seed=0)
+        assert found.facts["n_clusters"] == wanted == len(set(found.group))
+        assert found.facts["n_clusters_why"] == f"{wanted} principal components explain {share:.0%} of the variance"
+        same = hs.select_kmeans(dataset(x), budget=0.5, n_clusters=wanted, seed=0)
+        assert same.indices.tolist() == found.indices.tolist()
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_unpooled_frames_by_the_authors_recipe(fixed, tmp_path):
+    """Frames x dimensions of a row are one long vector, standardised row by row; in blocks where memory is short."""
+    rng = np.random.default_rng(0)
+    middle = rng.normal(size=(40, 49, 24))
+    x = (middle[rng.integers(0, 40, 1000)] + rng.normal(size=(1000, 49, 24))).astype(np.float32)
+    frame = List(Value("float32"), length=24 if fixed else -1)
+    ds = Dataset.from_dict({"frames": list(x)}, Features({"frames": List(frame)}))
+    flat = x.reshape(1000, -1)
+    z = (flat - flat.mean(1, keepdims=True)) / flat.std(1, keepdims=True)
+    kept, _, _ = by_hand(z, 155, 0.8, "simple", seed=3)
+    recipe = {"column": "frames", "standardize": "rows", "n_clusters": 155, "budget": 0.8}
+    memory, disk = on_both_roads(ds, tmp_path, **recipe)
+    assert memory.indices.tolist() == disk.indices.tolist() == kept
+
+
+def test_unpooled_frames_of_unequal_number_are_refused():
+    ds = Dataset.from_dict({"frames": [[[1.0, 2.0]], [[1.0, 2.0], [3.0, 4.0]]]})
+    with pytest.raises(ColumnError, match="different lengths"):
+        hs.select_kmeans(ds, budget=0.5, n_clusters=1, column="frames")
