@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_select.columns import with_columns
+from hf_select.compare import paired
 from hf_select.counts import balance
 from hf_select.demo.corpus import make_corpus
 from hf_select.export import check_output, new_folder, write_parquet
@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 
     from hf_select.selection import Selection
 
-__all__ = ["run_demo", "train_and_test"]
+__all__ = ["run_demo"]
 
 FRAMES = 249  # 2.5 s at one frame every 10 ms: most commands whole
 EPOCHS = 18
 BATCH = 32
-LEARNING_RATE = 5e-3  # the paper's
 
 
 def run_demo(
@@ -73,54 +72,6 @@ def run_demo(
     return _text(table, out, time.perf_counter() - started)
 
 
-def train_and_test(
-    train: Dataset, test: Dataset, *, num_labels: int, seed: int, size: str = "small", epochs: int
-) -> tuple[float, float, int]:
-    """Train a LeNet from scratch and return (accuracy on `test`, seconds of training, steps).
-
-    Reads:
-        `input_features` and `labels`, as `LeNetFeatureExtractor.inputs` makes them.
-    """
-    import torch
-    from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
-
-    from hf_select.models import LeNetConfig, LeNetForAudioClassification
-
-    set_seed(seed)
-    model = LeNetForAudioClassification(LeNetConfig(size=size, num_labels=num_labels, num_frames=FRAMES))
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            folder,
-            num_train_epochs=epochs,
-            per_device_train_batch_size=BATCH,
-            per_device_eval_batch_size=256,
-            learning_rate=LEARNING_RATE,
-            lr_scheduler_type="cosine",
-            seed=seed,
-            report_to="none",
-            save_strategy="no",
-            logging_strategy="no",
-            disable_tqdm=True,
-            dataloader_pin_memory=torch.cuda.is_available(),
-        )
-        trainer = Trainer(model, arguments, train_dataset=train)
-        trainer.remove_callback(PrinterCallback)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # so small a network only loses time with more, and a lot of it on a busy machine
-        try:
-            started = time.perf_counter()
-            trainer.train()
-            seconds = time.perf_counter() - started
-            found = trainer.predict(test)
-        finally:
-            torch.set_num_threads(threads)
-    return (
-        float((np.argmax(found.predictions, axis=-1) == found.label_ids).mean()),
-        seconds,
-        int(trainer.state.global_step),
-    )
-
-
 def _with_mfcc(corpus: DatasetDict) -> tuple[DatasetDict, Any]:
     from hf_select.models import LeNetFeatureExtractor
 
@@ -134,17 +85,19 @@ def _compare(corpus: DatasetDict, sets: dict[str, list[Selection | None]], extra
     import pandas as pd
     from datasets.utils import tqdm
 
-    train, test = extractor.inputs(corpus["train"]), extractor.inputs(corpus["test"])
+    from hf_select.models import LeNetConfig, train_and_test
+
+    train, test = extractor.inputs(corpus["train"])[:], extractor.inputs(corpus["test"])[:]
     labels, seconds = np.array(corpus["train"]["label"]), np.array(corpus["train"]["duration"])
     classes = range(corpus["train"].features["label"].num_classes)
+    network = LeNetConfig(size="small", num_labels=len(classes), num_frames=FRAMES)
     records = []
     runs = [(name, s, selection) for name, selections in sets.items() for s, selection in enumerate(selections)]
     with tqdm(runs, unit=" run", desc="training") as bar:
         for name, s, selection in bar:
-            rows = np.arange(len(train)) if selection is None else selection.indices
-            accuracy, spent, steps = train_and_test(
-                train.select(rows), test, num_labels=len(classes), seed=s, epochs=EPOCHS
-            )
+            rows = np.arange(len(labels)) if selection is None else selection.indices
+            own = {key: values[rows] for key, values in train.items()}
+            trained = train_and_test(network, own, test, seed=s, epochs=EPOCHS, batch_size=BATCH)
             records.append(
                 {
                     "set": name,
@@ -152,9 +105,9 @@ def _compare(corpus: DatasetDict, sets: dict[str, list[Selection | None]], extra
                     "rows": len(rows),
                     "hours": seconds[rows].sum() / 3600,
                     "balance": balance(labels[rows], classes),
-                    "accuracy": accuracy,
-                    "steps": steps,
-                    "seconds": spent,
+                    "accuracy": trained.accuracy,
+                    "steps": trained.steps,
+                    "seconds": trained.seconds,
                 }
             )
     return pd.DataFrame(records)
@@ -186,11 +139,10 @@ def _text(table: pd.DataFrame, out: Path, spent: float) -> str:
 def _verdict(table: pd.DataFrame, first: str, second: str) -> str:
     """Say in a sentence whether one set did better than another, seed by seed."""
     accuracy = table.pivot(index="seed", columns="set", values="accuracy")
-    apart = accuracy[first] - accuracy[second]
-    if len(apart) < 2:
+    apart = paired(accuracy[first].tolist(), accuracy[second].tolist())
+    if apart.pairs < 2:
         return f"One seed can't tell {first} from {second}: pass --seeds 3 or more."
-    error = apart.std(ddof=1) / len(apart) ** 0.5
-    shown = "beyond" if abs(apart.mean()) > 2 * error else "within"
     return (
-        f"{first} minus {second}: {apart.mean():+.3f}, {shown} two standard errors (2 x {error:.3f}) of no difference."
+        f"{first} minus {second}: {apart} (standard error of {apart.pairs} pairs), {apart.verdict()}: chance alone "
+        f"reaches {apart.limit:.3f}."
     )

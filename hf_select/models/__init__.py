@@ -13,7 +13,8 @@ Importing this module registers them: `AutoConfig`, `AutoModelForAudioClassifica
 Paper's recipe: Adam at 5e-3, batches of 512, up to 170 epochs, the rate reduced when the validation loss stands still,
 early stopping. As `TrainingArguments`: `learning_rate=5e-3, weight_decay=0.0, per_device_train_batch_size=512,
 num_train_epochs=170, lr_scheduler_type="reduce_lr_on_plateau", eval_strategy="epoch", save_strategy="epoch",
-metric_for_best_model="eval_loss", load_best_model_at_end=True`, with an `EarlyStoppingCallback`.
+metric_for_best_model="eval_loss", load_best_model_at_end=True`, with an `EarlyStoppingCallback`. `train_and_test` does
+the same without the Trainer, for many small networks one after the other or one in each process.
 
 Ours, since the paper is silent: dropout stands before every dense layer, weights start as He's uniform, frames last
 20 ms and come every 10 ms, coefficients are centred and share one deviation, short clips are filled up with mean frames.
@@ -25,8 +26,17 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 
 from hf_select.models.extractor import LeNetFeatureExtractor, pad_frames
 from hf_select.models.lenet import LENET_LAYERS, LeNetConfig, LeNetForAudioClassification
+from hf_select.models.training import Trained, train_and_test
 
-__all__ = ["LENET_LAYERS", "LeNetConfig", "LeNetFeatureExtractor", "LeNetForAudioClassification", "pad_frames"]
+__all__ = [
+    "LENET_LAYERS",
+    "LeNetConfig",
+    "LeNetFeatureExtractor",
+    "LeNetForAudioClassification",
+    "Trained",
+    "pad_frames",
+    "train_and_test",
+]
 
 AutoConfig.register(LeNetConfig.model_type, LeNetConfig, exist_ok=True)
 AutoModelForAudioClassification.register(LeNetConfig, LeNetForAudioClassification, exist_ok=True)

@@ -13,6 +13,8 @@ from hf_select.scoring.model import SpeechModel
 
 __all__ = ["Batch", "Inputs"]
 
+_CPU_VALUES = 160_000  # of features in a forward pass on the CPU: ten seconds of waveform
+
 
 class Batch:
     """Clips that share a forward pass.
@@ -76,12 +78,30 @@ class Inputs:
             tensors["attention_mask"] = torch.from_numpy(real.astype(np.int64)).to(self.device)
         return Batch(tensors, list(samples), units, features[0].ndim == 1)
 
-    def groups(self, features: Sequence[np.ndarray], batch_size: int) -> list[list[int]]:
-        """Return which clips may share a batch: at most `batch_size`, of one shape unless they may be filled up."""
-        groups: dict[Any, list[int]] = {}
+    def groups(self, features: Sequence[np.ndarray]) -> list[list[int]]:
+        """Return which clips of a batch share a forward pass: those of one shape, unless they may be filled up.
+
+        On the CPU a pass takes no more than its caches do well with; the passes then go through threads side by side,
+        each alone on its core, so that no number of cores changes a value.
+        """
+        shapes: dict[Any, list[int]] = {}
         for place, array in enumerate(features):
-            groups.setdefault(array.shape if self.mode == "exact" else None, []).append(place)
-        return [own[a : a + batch_size] for own in groups.values() for a in range(0, len(own), batch_size)]
+            shapes.setdefault(array.shape if self.mode == "exact" else None, []).append(place)
+        if self.device.type != "cpu":
+            return list(shapes.values())
+        groups: list[list[int]] = []
+        for places in shapes.values():
+            groups.append([])
+            for place in places:
+                longest = max(features[other].size for other in (*groups[-1], place))
+                if groups[-1] and longest * (len(groups[-1]) + 1) > _CPU_VALUES:
+                    groups.append([])
+                groups[-1].append(place)
+        return groups
+
+    def lengths(self, features: Sequence[np.ndarray]) -> list[int]:
+        """Return the length of each clip along the axis that is filled up; nothing where none is."""
+        return [] if self._axis is None else [array.shape[self._axis] for array in features]
 
     def _varying_axis(self) -> int | None:
         """Return the axis along which features of a longer clip are longer, None if all have one shape."""

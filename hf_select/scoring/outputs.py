@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -44,14 +45,30 @@ class Scorer:
     ) -> None:
         self.model, self.columns, self.layer, self.pool = model, columns, layer, pool
         self.transcriber, self.whole, self.norms = transcriber, whole, FrameNorms(model.module)
+        self._now = threading.local()  # batches are under way in several threads
         self._all_states = layer is not None or (model.kind == "classifier" and model.body is model.module)
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Put hooks into the model while the block runs; only there anything can be scored."""
+
+        def keep(_module: Any, _inputs: Any, output: Any) -> None:
+            self._now.output = output
+
+        handle = self.model.body.register_forward_hook(keep)
+        try:
+            with self.norms.installed(), warnings.catch_warnings():  # torch dislikes WavLM's masks, which are right
+                warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
+                yield
+        finally:
+            handle.remove()
 
     def score(
         self, batch: Batch, labels: Sequence[int | None] | None, texts: Sequence[str | None] | None
     ) -> dict[str, list[Any]]:
         """Return the columns of one batch."""
         rest = [name for name in self.columns if name != "embedding"]
-        with self._real_frames(batch):
+        with self.norms.seeing(batch.units):
             if self.model.kind == "seq2seq":
                 found = self.transcriber.of_seq2seq(batch, texts) if self.transcriber and rest else {}
                 hidden = self._run(batch, logits=False)[0] if "embedding" in self.columns else None
@@ -64,30 +81,21 @@ class Scorer:
 
     def vectors(self, batch: Batch) -> np.ndarray:
         """Return one vector a clip, by which a probe compares clips alone and in company."""
-        with self._real_frames(batch):
+        with self.norms.seeing(batch.units):
             hidden, _ = self._run(batch, logits=False)
         return np.stack(
             [vector.reshape(-1, vector.shape[-1]).mean(axis=0) for vector in self._embeddings(hidden, batch)]
         )
 
-    def _real_frames(self, batch: Batch) -> Any:
-        return self.norms.seeing(batch.units) if self.norms and batch.units else nullcontext()
-
     def _run(self, batch: Batch, *, logits: bool) -> tuple[Any, Any]:
         """Return (hidden states, logits) of one forward pass, logits only where they are needed."""
         import torch
 
-        kept: list[Any] = []
-        body = self.model.body
-        handle = body.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
         states = {"output_hidden_states": True} if self._all_states else {}
-        try:
-            with torch.no_grad(), warnings.catch_warnings():  # torch dislikes WavLM's pair of masks, which are right
-                warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
-                found = (self.model.module if logits else body)(**batch.tensors, **states)
-        finally:
-            handle.remove()
-        hidden = self._hidden(kept[-1]) if "embedding" in self.columns or not logits else None
+        with torch.no_grad():
+            found = (self.model.module if logits else self.model.body)(**batch.tensors, **states)
+        kept, self._now.output = self._now.output, None
+        hidden = self._hidden(kept) if "embedding" in self.columns or not logits else None
         return hidden, found.logits if logits else None
 
     def _of_logits(self, logits: Any, batch: Batch, labels: Any, texts: Any) -> dict[str, list[Any]]:

@@ -10,7 +10,8 @@ clips finds out what a model does; the group norm of Wav2Vec2 and its kin is tau
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,33 +31,37 @@ class FrameNorms:
 
     def __init__(self, module: Any) -> None:
         self._layers = list(_group_norms(module))
-        self._lengths: list[int] | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self._layers)
+        self._now = threading.local()  # batches are under way in several threads
 
     @contextmanager
-    def seeing(self, lengths: list[int]) -> Iterator[None]:
-        """Normalise over the first `lengths` samples of each clip of the batch while the block runs."""
-        self._lengths = lengths
-        handles = [
-            norm.register_forward_hook(self._hook(frames))
-            for norm, frames in self._layers
-            if min(lengths) < max(lengths)
-        ]
+    def installed(self) -> Iterator[None]:
+        """Put hooks on the layers while the block runs."""
+        handles = [norm.register_forward_hook(self._hook(frames)) for norm, frames in self._layers]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
+    @contextmanager
+    def seeing(self, lengths: Sequence[int] | None) -> Iterator[None]:
+        """Normalise, in this thread, over the first `lengths` samples of each clip of the batch while the block runs."""
+        self._now.lengths = None if lengths is None or min(lengths) == max(lengths) else list(lengths)
+        try:
+            yield
+        finally:
+            self._now.lengths = None
+
     def _hook(self, frames: Callable[[int], int]) -> Any:
         import torch
 
         def normalise(norm: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+            lengths = getattr(self._now, "lengths", None)
+            if lengths is None:
+                return None
             (hidden,) = inputs
             fixed = torch.zeros_like(output)
-            for row, length in enumerate(self._lengths or []):
+            for row, length in enumerate(lengths):
                 count = min(frames(length), hidden.shape[-1])
                 if count > 0:
                     fixed[row, :, :count] = torch.nn.functional.group_norm(

@@ -99,14 +99,16 @@ class Run:
             return ScorePlan(0, len(self.rows), 0.0, 0.0, 0.0, self.ranks.world)
         with at_work(self.model.module, self.ranks.device):
             worker, seconds, finished = self._prepare()
-            return self._plan(worker, seconds, finished)
+            with worker.ready():
+                return self._plan(worker, seconds, finished)
 
     def _work(self, on_plan: Callable[[ScorePlan], None] | None) -> None:
         with at_work(self.model.module, self.ranks.device):
             worker, seconds, finished = self._prepare()
-            if on_plan is not None:
-                on_plan(self._plan(worker, seconds, finished))
-            self._loop(worker, missing_chunks(len(self.rows), finished))
+            with worker.ready():
+                if on_plan is not None:
+                    on_plan(self._plan(worker, seconds, finished))
+                self._loop(worker, missing_chunks(len(self.rows), finished))
         self.folder.assemble(worker.job.schema, worker.job.rows, self.ds.data.num_rows)
         for rate in worker.rates - {self.model.rate}:
             say_resampled(rate, self.model.rate)
@@ -176,12 +178,13 @@ class Run:
         def values(clips: list[np.ndarray]) -> np.ndarray:
             return probe.vectors(inputs.batch([inputs.features(clip) for clip in clips], [len(clip) for clip in clips]))
 
-        if inputs.grid is not None:
-            inputs.mode = "exact"
-        else:
-            inputs.mode = find_padding(values, lambda clip: inputs.features(clip).shape, inputs.rate)
-        log.debug("score: padding of %s is %s", self.model.name, inputs.mode)
-        return int(values([np.ones(inputs.rate, np.float32) / 8]).shape[-1]) if scorer.pool == "none" else 0
+        with probe.hooked():
+            if inputs.grid is not None:
+                inputs.mode = "exact"
+            else:
+                inputs.mode = find_padding(values, lambda clip: inputs.features(clip).shape, inputs.rate)
+            log.debug("score: padding of %s is %s", self.model.name, inputs.mode)
+            return int(values([np.ones(inputs.rate, np.float32) / 8]).shape[-1]) if scorer.pool == "none" else 0
 
     def _job(self, order: np.ndarray, width: int | None) -> Job:
         request, ds = self.request, self.ds
@@ -254,9 +257,14 @@ class Run:
         return {self.request.prefix + "predicted": ClassLabel(names=self.model.labels)}
 
     def _threads(self) -> int:
+        import torch
+
         if self.request.num_threads is not None:
             return self.request.num_threads
-        return 1 if self.ranks.device.type == "cpu" else max(1, min(8, (os.cpu_count() or 1) // self.ranks.world))
+        cores = (
+            torch.get_num_threads() if self.ranks.device.type == "cpu" else (os.cpu_count() or 1) // self.ranks.world
+        )
+        return max(1, min(8, cores // 4 if self.ranks.device.type == "cpu" else cores))
 
     def _say_cut(self, inputs: Inputs, seconds: np.ndarray) -> None:
         longer = 0 if inputs.hears is None else int((seconds > inputs.hears + 0.02).sum())

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -29,7 +30,9 @@ log = logging.getLogger("hf_select")
 STATUS, KEY = "audio_status", "row_key"
 CLASSES = b"hf_select.classes"  # under which the schema of scores has the model's classes
 _NO_NUMBER = "nonfinite: the model gave NaN or infinity"  # another model's fault is none of the clip
-_AHEAD = 2  # batches that are decoded while the model works
+
+
+_Passes = list[tuple[list[int], "Future[list[dict[str, Any]]]"]]  # the clips of each pass through the model, its rows
 
 
 @dataclass(frozen=True)
@@ -85,29 +88,57 @@ class Worker:
         self.num_threads = num_threads
         self.units = self.filled = 0
         self.rates: set[int] = set()
+        self._pool: ThreadPoolExecutor | None = None
+        self._depth = 2  # batches that are under way in the model, and as many that are being decoded
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """Put hooks into the model and set up threads while the block runs; only there anything can be scored."""
+        import torch
+
+        cores = torch.get_num_threads()
+        alone = self.inputs.device.type != "cpu" or self.scorer.model.kind == "seq2seq"  # generate keeps a state
+        side_by_side = 1 if alone else min(cores, self.job.batch_size)
+        self._depth = max(2, side_by_side)
+        torch.set_num_threads(max(1, cores // side_by_side))
+        try:
+            with self.scorer.hooked(), ThreadPoolExecutor(side_by_side, thread_name_prefix="score") as self._pool:
+                yield
+        finally:
+            torch.set_num_threads(cores)
 
     def chunks(self, bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[int, pa.Table]]:
         """Yield (start, table) of each chunk of the plan."""
         size = self.job.batch_size
-        batches = [(a, min(a + size, stop), stop) for start, stop in bounds for a in range(start, stop, size)]
-        held: list[dict[str, list[Any]]] = []
-        first = None
+        batches = [(a, min(a + size, stop)) for start, stop in bounds for a in range(start, stop, size)]
+        starts, held = {stop: start for start, stop in bounds}, []
+        for stop, columns in self._batches(batches):
+            held.append(columns)
+            if stop in starts:
+                yield starts[stop], self._table(held)
+                held = []
+
+    def _batches(self, bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[int, dict[str, list[Any]]]]:
+        """Yield (stop, columns) of batches in order; some are being decoded while others are under way in the model."""
+        decoded: deque[list[Future[Heard]]] = deque()
+        passing: deque[tuple[int, int, list[Heard], _Passes]] = deque()
+        waiting = iter(bounds)
         with ThreadPoolExecutor(self.num_threads, thread_name_prefix="decode") as pool:
-            waiting = iter(batches)
-            under_way: deque[list[Future[Heard]]] = deque(
-                self._decode(pool, a, b) for a, b, _ in islice(waiting, _AHEAD)
-            )
             try:
-                for a, b, end in batches:
-                    heard = [future.result() for future in under_way.popleft()]
-                    under_way.extend(self._decode(pool, c, d) for c, d, _ in islice(waiting, 1))
-                    first = a if first is None else first
-                    held.append(self._batch(a, b, heard))
-                    if b == end:
-                        yield first, self._table(held)
-                        held, first = [], None
+                decoded.extend(self._decode(pool, *pair) for pair in islice(waiting, self._depth))
+                for a, b in bounds:
+                    heard = [future.result() for future in decoded.popleft()]
+                    decoded.extend(self._decode(pool, *pair) for pair in islice(waiting, 1))
+                    self.ranks.at(self.job.names[passing[0][0] if passing else a : b].tolist())
+                    passing.append((a, b, heard, self._submit(heard, a)))
+                    if len(passing) == self._depth:
+                        yield self._finish(*passing.popleft())
+                while passing:
+                    yield self._finish(*passing.popleft())
             finally:
-                pool.shutdown(cancel_futures=True)
+                pool.shutdown(wait=False, cancel_futures=True)
+                for future in (future for *_, passes in passing for _, future in passes):
+                    future.cancel()
 
     def hear(self, audio: Any) -> Heard:
         """Decode one clip and make its features."""
@@ -130,25 +161,41 @@ class Worker:
 
     def scores(self, heard: Sequence[Heard], start: int) -> list[dict[str, Any] | None]:
         """Return the scores of clips that were heard, None of the others; clip i is row `start` + i of the plan."""
-        found: list[dict[str, Any] | None] = [None] * len(heard)
+        return self._collect(heard, self._submit(heard, start))
+
+    def _submit(self, heard: Sequence[Heard], start: int) -> _Passes:
+        """Send the clips of a batch through the model, those that share a pass together."""
+        if self._pool is None:
+            raise RuntimeError("Clips are scored inside `with worker.ready()` only.")
         usable = [place for place, clip in enumerate(heard) if clip.features is not None]
-        features = [_features(heard[place]) for place in usable]
-        for group in self.inputs.groups(features, self.job.batch_size):
-            places = [usable[member] for member in group]
-            for place, row in zip(places, self._forward(heard, places, start), strict=True):
-                found[place] = row
+        groups = self.inputs.groups([_features(heard[place]) for place in usable])
+        places = [[usable[member] for member in group] for group in groups]
+        return [(own, self._pool.submit(self._forward, heard, own, start)) for own in places]
+
+    def _collect(self, heard: Sequence[Heard], passes: _Passes) -> list[dict[str, Any] | None]:
+        found: list[dict[str, Any] | None] = [None] * len(heard)
+        try:
+            for places, rows in passes:
+                for place, row in zip(places, rows.result(), strict=True):
+                    found[place] = row
+        finally:
+            for _, rows in passes:  # after an error or Ctrl-C, what has not begun
+                rows.cancel()
+        for places, _ in passes:
+            lengths = self.inputs.lengths([_features(heard[place]) for place in places])
+            self.units += max(lengths, default=0) * len(lengths)
+            self.filled += max(lengths, default=0) * len(lengths) - sum(lengths)
         return found
 
     def _decode(self, pool: ThreadPoolExecutor, start: int, stop: int) -> list[Future[Heard]]:
         column = base_column(self.job.ds, self.job.audio)
         return [pool.submit(self.hear, audio) for audio in take_rows(column, self.job.rows[start:stop]).to_pylist()]
 
-    def _batch(self, start: int, stop: int, heard: Sequence[Heard]) -> dict[str, list[Any]]:
-        """Return the columns of one batch of the plan, bad clips among them."""
-        self.ranks.at(self.job.names[start:stop].tolist())
+    def _finish(self, start: int, stop: int, heard: list[Heard], passes: _Passes) -> tuple[int, dict[str, list[Any]]]:
+        """Return (stop, columns) of one batch of the plan, bad clips among them."""
         self.ranks.check()
         self.rates |= {clip.source_rate for clip in heard if clip.source_rate}
-        rows = self.scores(heard, start)
+        rows = self._collect(heard, passes)
         columns: dict[str, list[Any]] = {
             name: [None if row is None else row[name] for row in rows] for name in self.scorer.columns
         }
@@ -157,7 +204,7 @@ class Worker:
         for place in (place for place, row in enumerate(rows) if row is not None and _broken(row)):
             for name in self.scorer.columns:
                 columns[name][place] = None
-        return columns
+        return stop, columns
 
     def _status(self, place: int, clip: Heard, row: dict[str, Any] | None) -> str:
         before = self.job.reasons[place] if self.job.reasons is not None else None
@@ -193,9 +240,6 @@ class Worker:
         if batch is None:  # here, where the exception no longer holds what fills the memory
             half = len(places) // 2
             return self._forward(heard, places[:half], start) + self._forward(heard, places[half:], start)
-        if batch.units is not None:
-            self.units += max(batch.units) * len(batch)
-            self.filled += max(batch.units) * len(batch) - sum(batch.units)
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
     def _table(self, batches: Sequence[dict[str, list[Any]]]) -> pa.Table:

@@ -1,8 +1,9 @@
 """What batches of one length save `score`, and what `score` costs beside a bare loop.
 
-    python tests/benchmarks/score.py DATA.parquet [MORE.parquet ...] [--rows 600] [--rounds 5] [--batch 16]
+    python tests/benchmarks/score.py DATA.parquet [MORE.parquet ...] [--rows 600] [--rounds 5] [--batch 16] [--width 128]
+        [--layers 4] [--threads 2]
 
-A random Wav2Vec2 (4 layers of 128, layer norm, so that clips may be padded) hears the rows, mixed. Measured in turns in
+A random Wav2Vec2 (by default 4 layers of 128, layer norm, so that clips may be padded) hears the rows, mixed. Measured in turns in
 one process, after a warm-up, medians of the rounds:
 
     batch 1           one clip at a time
@@ -33,14 +34,14 @@ from hf_select.readers import read_vectors
 from hf_select.rows import raw_column
 
 
-def small_model() -> Wav2Vec2Model:
+def small_model(width: int, layers: int) -> Wav2Vec2Model:
     torch.manual_seed(0)
     config = Wav2Vec2Config(
-        hidden_size=128,
-        num_hidden_layers=4,
+        hidden_size=width,
+        num_hidden_layers=layers,
         num_attention_heads=4,
-        intermediate_size=512,
-        conv_dim=(64,) * 7,
+        intermediate_size=4 * width,
+        conv_dim=(width // 2,) * 7,
         num_conv_pos_embeddings=32,
         num_conv_pos_embedding_groups=4,
         feat_extract_norm="layer",
@@ -53,7 +54,7 @@ def bare_loop(
     audio: list, order: np.ndarray, batch_size: int, model: Wav2Vec2Model, extractor: Wav2Vec2FeatureExtractor
 ):
     """Return (embeddings, share of padding) of the plainest loop over batches in this order."""
-    found, real, given = np.empty((len(audio), 128), np.float32), 0, 0
+    found, real, given = np.empty((len(audio), model.config.hidden_size), np.float32), 0, 0
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         clips = [read_clip(audio[row], sampling_rate=16000).samples for row in rows]
@@ -72,13 +73,21 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--threads", type=int, help="of torch; as many as there are cores if not given")
     asked = parser.parse_args()
     datasets.disable_progress_bars()
+    torch.set_num_threads(asked.threads or torch.get_num_threads())
     packs = [load_dataset("parquet", data_files=name, split="train").select_columns(["audio"]) for name in asked.data]
     packs = [pack.cast_column("audio", datasets.Audio(decode=False)) for pack in packs]
     ds = concatenate_datasets(packs).shuffle(seed=0)
     ds = ds.select(range(min(asked.rows, len(ds)))).flatten_indices()
-    audio, model, extractor = raw_column(ds, "audio").to_pylist(), small_model(), Wav2Vec2FeatureExtractor()
+    audio, model, extractor = (
+        raw_column(ds, "audio").to_pylist(),
+        small_model(asked.width, asked.layers),
+        Wav2Vec2FeatureExtractor(),
+    )
     seconds = np.array([claimed_seconds(clip) for clip in audio])
     as_they_come, by_length = np.arange(len(ds)), np.argsort(-seconds, kind="stable")
 
@@ -106,7 +115,8 @@ def main() -> None:
             times[name].append(time.perf_counter() - started)
     lengths = f"{seconds.min():.2f} to {seconds.max():.2f} s (mean {seconds.mean():.2f})"
     machine = f"{torch.get_num_threads()} threads, {os.cpu_count()} cores, torch {torch.__version__}"
-    print(f"{len(ds)} clips of {lengths}, batches of {asked.batch}, {machine}")
+    parameters = f"{model.num_parameters():,} parameters"
+    print(f"{parameters}; {len(ds)} clips of {lengths}, batches of {asked.batch}, {machine}")
     print(
         "| way | seconds (median) | speed, batch 1 = 1 | padding | largest difference to batch 1 |\n|---|---|---|---|---|"
     )
