@@ -72,7 +72,8 @@ def score(
             `probs`, `predicted`, `confidence`, `margin` (largest minus second probability), `entropy` (nats),
             `correct`, `loss` (cross entropy, nats) of a classifier;
             `transcript`, `wer`, `cer`, `loss` (nats per token) of CTC and sequence-to-sequence models.
-        batch_size: clips in a forward pass, at most; a batch that does not fit into memory is halved.
+        batch_size: clips that are worked on together, at most; a batch that does not fit into memory is halved. On the CPU
+            it goes through the model in pieces of some ten seconds of sound, side by side on the cores.
         out: folder for the result: `scores.arrow` (row for row the table below `ds`; `load_scores` matches it with the
             dataset again) and `scores.json`. None keeps it in the cache of `datasets`. Processes on several machines
             may share this folder or not.
@@ -90,7 +91,7 @@ def score(
             a clip is not read.
         generate: arguments of `model.generate`, such as {"language": "en", "max_new_tokens": 128}.
         normalize: function over text and transcript before errors are counted. None compares them as they are.
-        num_threads: threads that decode; one beside a model on the CPU, up to 8 beside one on a GPU.
+        num_threads: threads that decode; None takes one for four cores on the CPU, up to 8 beside a GPU.
         revision, trust_remote_code: of a model's name. Code that comes with a checkpoint is run only if both are given,
             the revision as 40 hex digits.
         on_plan: called before the work with what it will take (one more batch is run to time it).

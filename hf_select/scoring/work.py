@@ -129,7 +129,8 @@ class Worker:
                 for a, b in bounds:
                     heard = [future.result() for future in decoded.popleft()]
                     decoded.extend(self._decode(pool, *pair) for pair in islice(waiting, 1))
-                    self.ranks.at(self.job.names[passing[0][0] if passing else a : b].tolist())
+                    under_way = [self.job.names[c:d] for c, d, *_ in passing] + [self.job.names[a:b]]
+                    self.ranks.at(np.concatenate(under_way).tolist())
                     passing.append((a, b, heard, self._submit(heard, a)))
                     if len(passing) == self._depth:
                         yield self._finish(*passing.popleft())

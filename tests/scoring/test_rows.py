@@ -251,3 +251,22 @@ def test_wrappers_of_distributed_training_are_taken_off(short, tmp_path):
     for outer in (wrapped, torch.nn.DataParallel(model)):
         found = hs.score(short, outer, extractor, columns=["probs"], out=tmp_path / type(outer).__name__)
         assert found["probs"][:] == hs.score(short, model, extractor, columns=["probs"])["probs"][:]
+
+
+@pytest.mark.parametrize("settings", [GROUP, LAYER], ids=["group", "layer"])
+def test_no_number_of_threads_changes_a_bit(settings, made, tmp_path):
+    model, columns = (
+        wave_model("Wav2Vec2", "ForSequenceClassification", **settings, **naming(WORDS)),
+        ["embedding", "probs"],
+    )
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 4):  # batches in several threads at once, each with its own lengths and hidden states
+            torch.set_num_threads(threads)
+            out = tmp_path / str(threads)
+            hs.score(made, model, wave_extractor(), columns=columns, layer=1, batch_size=8, out=out)
+            assert torch.get_num_threads() == threads
+            found.append((out / "scores.arrow").read_bytes())
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
