@@ -253,7 +253,7 @@ def prepare(asked: DataArguments, knobs: ExperimentArguments) -> Data:
     )  # 0.6 fits all sizes
     extractor.num_frames = max(1, int(heard * 100) - 1)
     extractor.fit(splits["train"]["mfcc"])
-    labels = {name: read_groups(ds, asked.label_column_name) for name, ds in splits.items()}
+    labels = {name: read_groups(ds, asked.label_column_name, "label_column_name") for name, ds in splits.items()}
     classes = np.unique(np.concatenate(list(labels.values())))
     inputs = {name: extractor.inputs(ds, label_column=None)[:] for name, ds in splits.items()}
     for name, own in inputs.items():

@@ -5,7 +5,8 @@ model.py        loads a model safely, knows its kind, names it by a digest
 columns.py      what each score means; outputs.py, frames.py, transcripts.py, targets.py make them
 inputs.py       clips to batches; padding.py keeps a row's values its own, whatever it shares a batch with
 plan.py         which rows share a batch, for any number of processes; work.py does a process's part of it
-folder.py       finished chunks on disk, reload.py joins them again; ranks.py, links.py the processes, none of which waits for a dead one
+folder.py       finished chunks on disk, reload.py joins them again; summary.py says what they are
+ranks.py        the processes of a run, none of which waits for a dead one; watch.py, links.py how
 """
 
 from hf_select.scoring.columns import SCORE_COLUMNS

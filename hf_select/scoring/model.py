@@ -7,13 +7,15 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hf_select.errors import ArgumentError
 
-__all__ = ["SpeechModel", "load_model"]
+__all__ = ["SpeechModel", "at_work", "load_model"]
 
 log = logging.getLogger("hf_select")
 
@@ -231,3 +233,18 @@ def _digest(module: Any, extractor: Any, tokenizer: Any) -> str:
         if data.numel():
             digest.update(data.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+@contextmanager
+def at_work(module: Any, device: Any) -> Iterator[None]:
+    """Put a model on its device and in evaluation mode while the block runs; then everything is as it was."""
+    home = module.device
+    modes = [(part, part.training) for part in module.modules()]
+    module.to(device).eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+        if home != module.device:
+            module.to(home)

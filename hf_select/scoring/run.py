@@ -6,8 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from hf_select.rows import audio_key, base_column, base_positions, column_names,
 from hf_select.scoring.columns import needs, schema_of
 from hf_select.scoring.folder import ScoreFolder
 from hf_select.scoring.inputs import Inputs
-from hf_select.scoring.model import SpeechModel
+from hf_select.scoring.model import SpeechModel, at_work
 from hf_select.scoring.outputs import Scorer
 from hf_select.scoring.padding import find_padding
 from hf_select.scoring.plan import ScorePlan, audio_bytes, chunk_rows, claimed_lengths, missing_chunks
@@ -289,18 +288,3 @@ class Run:
                 STATUS,
                 status[0],
             )
-
-
-@contextmanager
-def at_work(module: Any, device: Any) -> Iterator[None]:
-    """Put a model on its device and in evaluation mode while the block runs; then everything is as it was."""
-    home = module.device
-    modes = [(part, part.training) for part in module.modules()]
-    module.to(device).eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-        if home != module.device:
-            module.to(home)
