@@ -237,12 +237,18 @@ def _digest(module: Any, extractor: Any, tokenizer: Any) -> str:
 
 @contextmanager
 def at_work(module: Any, device: Any) -> Iterator[None]:
-    """Put a model on its device and in evaluation mode while the block runs; then everything is as it was."""
+    """Put a model on its device and in evaluation mode while the block runs; then everything is as it was.
+
+    Random numbers too: older versions of transformers draw some in evaluation.
+    """
+    import torch
+
     home = module.device
     modes = [(part, part.training) for part in module.modules()]
     module.to(device).eval()
     try:
-        yield
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
     finally:
         for part, mode in modes:
             part.training = mode
