@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hf_select.budget import Budget, cut
+from hf_select.budget import Budget, Cut, cut
 from hf_select.errors import ArgumentError, BudgetError, ColumnError
 from hf_select.readers import read_groups, read_seconds
 from hf_select.rows import RowKey, raw_column, require_dataset
@@ -107,6 +107,7 @@ class Choice:
         clusters: NDArray[np.int64] | None = None,
         warnings: Iterable[str] = (),
         facts: dict[str, Any] | None = None,
+        everything: bool = False,
     ) -> Selection:
         """Rank the rows by score, cut the ranking by the budget, and return the Selection.
 
@@ -115,15 +116,19 @@ class Choice:
             group: what to report as the group of each row. None: the cluster, else the value of `per`.
             clusters: cluster of each row; the budget is split over them.
             warnings, facts: for the report.
+            everything: keep every row that can be chosen, whatever the budget says, and record the budget as "all".
         """
         score = np.array(score, dtype=np.float64).reshape(-1)
         if len(score) != len(self.ds):
             raise ColumnError(f"{self.method}: {len(score)} scores for {len(self.ds)} rows.")
         self.exclude(np.isnan(score), "no score")
         ranking = self.rows[rank(score[self.rows])]
-        found = cut(
-            self.budget, ranking, num_rows=len(self.ds), per=self._groups, clusters=clusters, seconds=self._seconds
-        )
+        if everything:
+            self._as_given, found = "all", Cut(ranking)
+        else:
+            found = cut(
+                self.budget, ranking, num_rows=len(self.ds), per=self._groups, clusters=clusters, seconds=self._seconds
+            )
         by_row = np.argsort(found.rows)
         if group is None:
             group = clusters if clusters is not None else self._groups

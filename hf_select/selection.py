@@ -27,9 +27,10 @@ from hf_select.storage import fields_from_bytes, load_fields, save_selection, se
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["EXCLUDED", "Selection"]
+__all__ = ["EXCLUDED", "SEPARATOR", "Selection"]
 
 EXCLUDED = "excluded: "  # what the group of a row that could not be chosen starts with; the reason follows
+SEPARATOR = "; "  # between the subgroups of one row
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -96,6 +97,13 @@ class Selection:
         """How many rows could not be chosen, by reason, the most frequent first."""
         reasons = Counter(g.removeprefix(EXCLUDED) for g in self.group if g is not None and g.startswith(EXCLUDED))
         return dict(reasons.most_common())
+
+    @property
+    def groups(self) -> list[tuple[str, ...]]:
+        """For every row of the source the groups that asked for it: its cluster, or all subgroups it belongs to; () if none."""
+        names = [None if g is None or g.startswith(EXCLUDED) else g for g in self.group]
+        several = "subgroups" in self.params  # a phrase never holds the separator, see hf_select.subgroups.conditions
+        return [() if g is None else tuple(g.split(SEPARATOR)) if several else (g,) for g in names]
 
     def __str__(self) -> str:
         share = f" ({len(self) / self.num_rows:.1%})" if self.num_rows else ""

@@ -1,0 +1,415 @@
+"""Subgroups: the table of all subgroups that were found, worst first; which of them are worth naming, and why."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from hf_select.errors import ArgumentError, OutputError, SelectionError
+from hf_select.subgroups.attributes import Attribute
+from hf_select.subgroups.conditions import Condition, phrase
+from hf_select.subgroups.lattice import Lattice
+from hf_select.subgroups.outcomes import OutcomeRecipe
+from hf_select.subgroups.subgroup import Subgroup
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["RareSubgroup", "Subgroups"]
+
+_INTEGERS = ("count", "judged", "speakers")
+_NUMBERS = ("mean", "divergence", "t", "p", "q", "low", "high")
+_FORMAT = 1
+ONE_SPEAKER = 0.5  # a worst speaker with more of the errors than this is warned about
+
+
+@dataclass(frozen=True)
+class RareSubgroup:
+    """A combination of values that too few rows have to judge it, though each of its values alone is frequent."""
+
+    conditions: tuple[Condition, ...]
+    count: int
+
+    def __str__(self) -> str:
+        return phrase(self.conditions)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Subgroups(Sequence[Subgroup]):
+    """A table of subgroups, worst first (ties: more rows first). Made by `find_subgroups`.
+
+    It is a sequence of `Subgroup`; `to_pandas()` gives it whole.
+
+    Attributes:
+        attributes: columns and their values or bins, as fitted; `measure` applies them unchanged to another split.
+        codes: subgroups x attributes (int16): the code of the value, -1 where any will do.
+        columns: name -> array, one entry per subgroup, see `Subgroup`; worst_speaker as a code of `speaker_names`.
+        recipe: the outcome and where it comes from. direction: the bad side of it, "lower" or "higher".
+        overall: mean outcome of all rows. num_rows: rows in all. min_count: rows a subgroup needs.
+        min_support: as it was given. speaker: the column of speakers, or None.
+        rare: values and pairs of frequent values that too few rows have.
+        notes: sentences for people about what was done to the columns.
+    """
+
+    attributes: tuple[Attribute, ...]
+    codes: NDArray[np.int16]
+    columns: dict[str, NDArray[Any]]
+    recipe: OutcomeRecipe
+    direction: str
+    overall: float
+    num_rows: int
+    min_count: int
+    min_support: float | int
+    speaker: str | None = None
+    speaker_names: tuple[str, ...] = ()
+    rare: tuple[RareSubgroup, ...] = ()
+    notes: tuple[str, ...] = ()
+    _whole: Subgroups | None = field(default=None)
+
+    # -- as a sequence
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, index: int) -> Subgroup: ...
+    @overload
+    def __getitem__(self, index: slice) -> Subgroups: ...
+    def __getitem__(self, index: int | slice) -> Subgroup | Subgroups:
+        """Return one subgroup, or a table of some."""
+        if isinstance(index, slice):
+            return self._rows(np.arange(len(self))[index])
+        row = range(len(self))[index]
+        codes = self.codes[row]
+        conditions = tuple(self.attributes[a].condition(int(codes[a])) for a in np.flatnonzero(codes >= 0))
+        values: dict[str, Any] = {name: self.columns[name][row].item() for name in _NUMBERS}
+        values |= {name: int(self.columns[name][row]) for name in _INTEGERS if name in self.columns}
+        if self.speaker is not None:
+            code, share = int(self.columns["worst_speaker"][row]), float(self.columns["worst_speaker_share"][row])
+            values |= {"worst_speaker": self.speaker_names[code] if code >= 0 else None}
+            values |= {"worst_speaker_share": None if np.isnan(share) else share}
+        return Subgroup(conditions, support=values["count"] / self.num_rows, **values)
+
+    def __iter__(self) -> Iterator[Subgroup]:
+        return (self[row] for row in range(len(self)))
+
+    # -- what it says
+
+    @property
+    def outcome(self) -> str:
+        """The outcome by name, such as "correct" or "false_positive_rate of yes"."""
+        return str(self.recipe)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about subgroups near the top that one speaker makes."""
+        if self.speaker is None or not len(self):
+            return ()
+        found = []
+        for subgroup in self[:10]:
+            share = subgroup.worst_speaker_share
+            if share is not None and share > ONE_SPEAKER and self._bad(subgroup.divergence) and subgroup.speakers != 1:
+                found.append(
+                    f"{subgroup}: one speaker ({subgroup.worst_speaker}) makes {share:.1%} of its errors "
+                    f"({subgroup.speakers} speakers): this may be about a person, not about the subgroup."
+                )
+            elif share is not None and subgroup.speakers == 1 and self._bad(subgroup.divergence):
+                found.append(f"{subgroup}: all of it is one speaker ({subgroup.worst_speaker}): it is about a person.")
+        return tuple(found)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the table: subgroup (its phrase), length, support, count, judged, mean, divergence, t, p, q, low, high, and
+        with `speaker=` speakers, worst_speaker, worst_speaker_share."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {
+            "subgroup": self._phrases().to_pandas(),
+            "length": (self.codes >= 0).sum(axis=1),
+            "support": self.columns["count"] / max(self.num_rows, 1),
+            **{name: self.columns[name] for name in ("count", "judged", *_NUMBERS)},
+        }
+        if self.speaker is not None:
+            names = np.array([*self.speaker_names, None], dtype=object)
+            columns |= {name: self.columns[name] for name in ("speakers", "worst_speaker", "worst_speaker_share")}
+            columns["worst_speaker"] = names[self.columns["worst_speaker"]]
+        return pd.DataFrame(columns)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    __repr__ = __str__
+
+    def to_text(self, rows: int = 10) -> str:
+        """Write the first rows as a table for people, with notes and warnings."""
+        from hf_select.subgroups.text import describe
+
+        return describe(self, rows)
+
+    # -- choosing
+
+    def worst(
+        self,
+        k: int | None = None,
+        *,
+        redundancy: float | None = None,
+        max_q: float | None = None,
+        min_speakers: int | None = None,
+    ) -> Subgroups:
+        """Return the k subgroups that diverge most to the bad side.
+
+        Args:
+            k: how many, 1 or more; None: all of them. Fewer come with a warning where fewer are left.
+            redundancy: leave out a subgroup that has a condition without which its divergence is the same, give or take this much
+                (0 or more; a single condition is compared with all rows, whose divergence is 0). The paper's code took 0.15 for
+                FSC and 0.04 for ITALIC; the right value depends on the model. None: keep all.
+            max_q: leave out subgroups whose q is above this (0 to 1), or that could not be tested.
+            min_speakers: leave out subgroups with rows of fewer speakers; needs `speaker=` in `find_subgroups`.
+
+        Returns:
+            A table; the set of all rows is never in it, and neither is a subgroup that does not diverge to the bad side.
+
+        Reference:
+            The pruning of Pastor et al. 2021 (DivExplorer), section 5.3; the K of Koudounas et al. 2024, section 3.
+
+        Relations:
+            `select_subgroups` acquires rows of what this returns.
+        """
+        self._check_worst(k, redundancy, max_q, min_speakers)
+        keep = self._bad(self.columns["divergence"])
+        if redundancy is not None:
+            whole = self._whole or self
+            redundant = whole._lattice.redundant(whole.columns["divergence"], redundancy)
+            keep &= ~(redundant if whole is self else redundant[whole._lattice.place(self.codes)])
+        if max_q is not None:
+            keep &= self.columns["q"] <= max_q
+        if min_speakers is not None:
+            keep &= self.columns["speakers"] >= min_speakers
+        rows = np.flatnonzero(keep)
+        if k is not None and len(rows) < k:
+            limits = {"redundancy": redundancy, "max_q": max_q, "min_speakers": min_speakers}
+            asked = ", ".join(f"{name}={value}" for name, value in limits.items() if value is not None)
+            warnings.warn(
+                f"worst({k}): {len(rows)} of {len(self)} subgroups are worse than all rows{' and meet ' + asked if asked else ''}; "
+                "the set of all rows is never one of them. Lower redundancy, raise max_q, or ask for fewer.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return self._rows(rows if k is None else rows[:k])
+
+    def contributions(self, subgroup: Subgroup | int) -> dict[str, float]:
+        """Return how much each condition of a subgroup adds to its divergence: its Shapley values, which sum to it.
+
+        Args:
+            subgroup: a subgroup of this table, or its place.
+
+        Returns:
+            Condition (as a phrase) -> its share, in the units of the outcome, the largest bad one first.
+
+        Raises:
+            ArgumentError: a smaller combination of its conditions is not in the table (which was saved without it, or mined
+                with another support).
+
+        Reference:
+            Pastor et al. 2021, "Looking for Trouble: Analyzing Classifier Behavior via Pattern Divergence", section 4.3.
+        """
+        whole = self._whole or self
+        codes = self.codes[subgroup] if isinstance(subgroup, int) else self._codes_of(subgroup)
+        try:
+            found = whole._lattice.contributions(codes, whole.columns["divergence"])
+        except KeyError as error:
+            raise ArgumentError(
+                f"contributions: a smaller combination of the conditions of {subgroup} is not in this table; take the whole table "
+                "that find_subgroups gave."
+            ) from error
+        values = {str(self.attributes[a].condition(int(codes[a]))): value for a, value in found.items()}
+        return self._bad_first(values)
+
+    def global_contributions(self) -> dict[str, float]:
+        """Return how much each value of each attribute adds to the divergence of all frequent subgroups it stands in.
+
+        Unlike its own divergence it also counts what it adds to other values: the weighted mean, over all combinations
+        J without the attribute, of divergence(J and the value) minus divergence(J).
+
+        Reference:
+            Pastor et al. 2021, section 4.4 (global item divergence).
+        """
+        whole = self._whole or self
+        found = whole._lattice.global_contributions(whole.columns["divergence"])
+        return self._bad_first({str(self.attributes[a].condition(code)): value for (a, code), value in found.items()})
+
+    def measure(self, ds: Any) -> Subgroups:
+        """Measure the same subgroups on another split: the same values and edges, its own outcomes.
+
+        Returns:
+            A table of the same subgroups with their counts, means and tests there, worst first again. One without rows
+            there has a mean of NaN and comes last.
+
+        Raises:
+            ColumnError: a column of the attributes, of the outcome or of the speakers is missing.
+        """
+        from hf_select.subgroups.find import measure_again
+
+        return measure_again(self, ds)
+
+    def unseen(self, ds: Any) -> dict[str, list[str]]:
+        """Return for each attribute the values in a dataset that were not there when it was fitted: they match nothing."""
+        from hf_select.subgroups.conditions import ThinColumns
+
+        columns = ThinColumns(ds)
+        columns.require([attribute.name for attribute in self.attributes], "unseen")
+        found = {attribute.name: attribute.unseen(columns) for attribute in self.attributes}
+        return {name: values for name, values in found.items() if values}
+
+    # -- on disk
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table in plain JSON values."""
+        columns = {
+            name: [None if isinstance(v, float) and np.isnan(v) else v for v in values.tolist()]
+            for name, values in self.columns.items()
+        }
+        return {
+            "format": _FORMAT,
+            "attributes": [attribute.to_dict() for attribute in self.attributes],
+            "codes": self.codes.tolist(),
+            "columns": columns,
+            "recipe": asdict(self.recipe),
+            **{name: getattr(self, name) for name in ("direction", "overall", "num_rows", "min_count", "min_support")},
+            "speaker": self.speaker,
+            "speaker_names": list(self.speaker_names),
+            "rare": [{"conditions": [c.to_dict() for c in r.conditions], "count": r.count} for r in self.rare],
+            "notes": list(self.notes),
+        }
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the table as JSON, whole or not at all.
+
+        Raises:
+            OutputError: the file exists and `overwrite` is False, or it can't be written.
+        """
+        target = Path(path)
+        if target.exists() and not overwrite:
+            raise OutputError(f"{target} exists already. Name another file, or pass overwrite=True.")
+        part = target.with_name(target.name + ".tmp")
+        try:
+            part.write_text(json.dumps(self.to_dict(), allow_nan=False), encoding="utf-8")
+            part.replace(target)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise OutputError(f"{target} can't be written: {error}.") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> Subgroups:
+        """Read a table back.
+
+        Raises:
+            SelectionError: no such file, or it is not what `save` wrote.
+        """
+        try:
+            found = json.loads(Path(path).read_text(encoding="utf-8"))
+            if found["format"] != _FORMAT:
+                raise SelectionError(f"{path} has format {found['format']}; this version of hf_select reads {_FORMAT}.")
+            return cls._from_dict(found)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, SelectionError):
+                raise
+            raise SelectionError(f"{path} is no table of subgroups: {type(error).__name__}: {error}.") from error
+
+    @classmethod
+    def _from_dict(cls, found: dict[str, Any]) -> Subgroups:
+        attributes = tuple(Attribute.from_dict(values) for values in found["attributes"])
+        integers = (*_INTEGERS, "worst_speaker")
+        columns = {
+            name: np.array(values, dtype=np.int64 if name in integers else np.float64)
+            for name, values in found["columns"].items()
+        }
+        rare = tuple(
+            RareSubgroup(tuple(Condition.from_dict(c) for c in entry["conditions"]), entry["count"])
+            for entry in found["rare"]
+        )
+        return cls(
+            attributes=attributes,
+            codes=np.array(found["codes"], dtype=np.int16).reshape(-1, len(attributes)),
+            columns=columns,
+            recipe=OutcomeRecipe(**found["recipe"]),
+            **{name: found[name] for name in ("direction", "overall", "num_rows", "min_count", "min_support")},
+            speaker=found["speaker"],
+            speaker_names=tuple(found["speaker_names"]),
+            rare=rare,
+            notes=tuple(found["notes"]),
+        )
+
+    # -- helpers
+
+    @property
+    def _lattice(self) -> Lattice:
+        if "_kept_lattice" not in self.__dict__:
+            self.__dict__["_kept_lattice"] = Lattice(self.codes)
+        return self.__dict__["_kept_lattice"]  # type: ignore[no-any-return]
+
+    def _rows(self, rows: NDArray[np.int64]) -> Subgroups:
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return replace(self, codes=self.codes[rows], columns=columns, _whole=self._whole or self)
+
+    def _bad(self, divergence: Any) -> Any:
+        return divergence < 0 if self.direction == "lower" else divergence > 0
+
+    def _bad_first(self, values: dict[str, float]) -> dict[str, float]:
+        sign = 1 if self.direction == "lower" else -1
+        return dict(sorted(values.items(), key=lambda item: sign * item[1]))
+
+    def _codes_of(self, subgroup: Subgroup) -> NDArray[np.int16]:
+        codes = np.full(len(self.attributes), -1, dtype=np.int16)
+        pattern = subgroup.pattern
+        for place, attribute in enumerate(self.attributes):
+            value = pattern.pop(attribute.name, None)
+            if value is not None and value in attribute.values:
+                codes[place] = attribute.values.index(value)
+            elif value is not None:
+                raise ArgumentError(f"{subgroup} is not of this table: {attribute.name} has no value {value!r} here.")
+        if pattern:
+            raise ArgumentError(f"{subgroup} is not of this table: it has no attribute {next(iter(pattern))!r}.")
+        return codes
+
+    def _phrases(self) -> pa.Array:
+        """Return the phrases of all subgroups: each half is written once for all subgroups that share it."""
+        middle = (len(self.attributes) + 1) // 2
+        return pc.binary_join_element_wise(
+            self._half(0, middle), self._half(middle, len(self.attributes)), " and ", null_handling="skip"
+        )
+
+    def _half(self, first: int, end: int) -> pa.Array:
+        codes = self.codes[:, first:end].astype(np.int64)
+        attributes = self.attributes[first:end]
+        keys, largest = np.zeros(len(codes), dtype=np.int64), 1
+        for column, attribute in zip(codes.T, attributes, strict=True):
+            width = len(attribute.values) + 1
+            if largest * width > 2**62:
+                keys, largest = np.unique(keys, return_inverse=True)[1], len(codes)
+            keys, largest = keys * width + column + 1, largest * width
+        _, rows, places = np.unique(keys, return_index=True, return_inverse=True)
+        names = [[str(attribute.condition(code)) for code in range(len(attribute.values))] for attribute in attributes]
+        texts = [
+            " and ".join(name[code] for name, code in zip(names, row, strict=True) if code >= 0) or None
+            for row in codes[rows].tolist()
+        ]
+        return pa.array(texts, pa.string()).take(pa.array(places))
+
+    def _check_worst(self, k: Any, redundancy: Any, max_q: Any, min_speakers: Any) -> None:
+        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+            raise ArgumentError(f"worst(k): k is a whole number of at least 1, or None for all; got {k!r}.")
+        if redundancy is not None and not redundancy >= 0:
+            raise ArgumentError(f"redundancy= is a difference of outcomes, 0 or more; got {redundancy!r}.")
+        if max_q is not None and not 0 <= max_q <= 1:
+            raise ArgumentError(f"max_q= is from 0 to 1; got {max_q!r}.")
+        if min_speakers is not None and self.speaker is None:
+            raise ArgumentError("min_speakers= needs speakers: pass speaker= to find_subgroups.")
