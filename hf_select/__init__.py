@@ -21,13 +21,19 @@ _HOME = {  # public name -> the module it lives in
     "HfSelectError": "hf_select.errors",
     "MFCC": "hf_select.transforms",
     "Selection": "hf_select.selection",
+    "SpeechMetadata": "hf_select.transforms",
+    "Subgroup": "hf_select.subgroups.subgroup",
+    "Subgroups": "hf_select.subgroups.table",
     "balance": "hf_select.counts",
+    "find_subgroups": "hf_select.subgroups.find",
     "load_scores": "hf_select.scoring",
     "plan_score": "hf_select.scoring",
     "score": "hf_select.scoring",
     "select_by_score": "hf_select.methods",
     "select_kmeans": "hf_select.methods",
     "select_random": "hf_select.methods",
+    "select_subgroups": "hf_select.methods",
+    "shopping_list": "hf_select.shopping",
     "sweep_clusters": "hf_select.sweep",
     "with_columns": "hf_select.columns",
 }
@@ -41,13 +47,19 @@ __all__ = [
     "Duration",
     "HfSelectError",
     "Selection",
+    "SpeechMetadata",
+    "Subgroup",
+    "Subgroups",
     "balance",
+    "find_subgroups",
     "load_scores",
     "plan_score",
     "score",
     "select_by_score",
     "select_kmeans",
     "select_random",
+    "select_subgroups",
+    "shopping_list",
     "sweep_clusters",
     "with_columns",
 ]
@@ -58,11 +70,15 @@ if TYPE_CHECKING:
     from hf_select.columns import with_columns
     from hf_select.counts import balance
     from hf_select.errors import HfSelectError
-    from hf_select.methods import select_by_score, select_kmeans, select_random
+    from hf_select.methods import select_by_score, select_kmeans, select_random, select_subgroups
     from hf_select.scoring import load_scores, plan_score, score
     from hf_select.selection import Selection
+    from hf_select.shopping import shopping_list
+    from hf_select.subgroups.find import find_subgroups
+    from hf_select.subgroups.subgroup import Subgroup
+    from hf_select.subgroups.table import Subgroups
     from hf_select.sweep import ClusterSweep, sweep_clusters
-    from hf_select.transforms import MFCC, AudioInputs, Duration
+    from hf_select.transforms import MFCC, AudioInputs, Duration, SpeechMetadata
 
 
 def __getattr__(name: str) -> Any:

@@ -78,6 +78,7 @@ class SelectorCase:
         chance: the outcome depends on the seed.
         permutable: reordering the rows of the dataset reorders the outcome and changes nothing else.
         scalable: multiplying the column by a positive number changes nothing.
+        needs_budget: `budget=None` is an error, as every budget outside the legal forms.
     """
 
     select: Callable[..., Selection]
@@ -88,6 +89,7 @@ class SelectorCase:
     chance: bool = False
     permutable: bool = False
     scalable: bool = True
+    needs_budget: bool = True
 
     def __call__(self, ds: Any, budget: Any, **more: Any) -> Selection:
         """Call the selector."""
@@ -126,7 +128,7 @@ def check_selector(select: Callable[..., Selection], **traits: Any) -> int:
 
     Args:
         select: the function.
-        **traits: fields of `SelectorCase`: arguments, column, values, nested, chance, permutable, scalable.
+        **traits: fields of `SelectorCase`: arguments, column, values, nested, chance, permutable, scalable, needs_budget.
 
     Returns:
         How many checks were run.
@@ -164,7 +166,7 @@ def selector_checks(case: SelectorCase) -> Iterator[tuple[str, Callable[[], None
             f"audio {budget!r} is filled in order up to the first row that does not fit",
             partial(checks.fills, budget),
         )
-    for illegal in _ILLEGAL:
+    for illegal in _ILLEGAL if case.needs_budget else [form for form in _ILLEGAL if form is not None]:
         yield f"budget {illegal!r} is an error that states the legal forms", partial(checks.refuses_budget, illegal)
     for name in sorted(dir(checks)):
         if name.startswith("check_"):

@@ -8,7 +8,15 @@ import pytest
 import hf_select as hs
 from hf_select import methods
 from hf_select.choice import Choice
+from hf_select.subgroups.conditions import Condition
+from hf_select.subgroups.subgroup import Subgroup
 from hf_select.testing import ContractError, SelectorCase, check_selector, selector_checks
+
+SUBGROUPS = [  # every row belongs to one of the last two
+    Subgroup((Condition("label", "no"), Condition("duration", "high", low=1.0)), divergence=-0.4, count=9),
+    Subgroup((Condition("duration", "low", high=1.2),), divergence=-0.3, count=20),
+    Subgroup((Condition("duration", "high", low=1.2),), divergence=-0.1, count=40),
+]
 
 CASES = {
     "select_random": SelectorCase(methods.select_random, chance=True),
@@ -17,6 +25,9 @@ CASES = {
     ),
     "select_kmeans": SelectorCase(
         methods.select_kmeans, {"n_clusters": 4}, column="embedding", values="vectors", nested=False
+    ),
+    "select_subgroups": SelectorCase(
+        methods.select_subgroups, {"subgroups": SUBGROUPS}, chance=True, needs_budget=False
     ),
 }
 
@@ -52,6 +63,11 @@ def test_contract_of_kinds_of_clustering(arguments):
         check_selector(methods.select_kmeans, arguments=arguments, column="embedding", values="vectors", nested=False)
         >= 60
     )
+
+
+def test_contract_of_proportional_filling():
+    arguments = {"subgroups": SUBGROUPS, "fill": "proportional"}
+    assert check_selector(methods.select_subgroups, arguments=arguments, chance=True, needs_budget=False) >= 60
 
 
 @pytest.mark.parametrize("method", CASES)

@@ -19,7 +19,7 @@ from hf_select.subgroups.significance import (
     t_interval,
     wilson_interval,
 )
-from hf_select.subgroups.speakers import speaker_interval, speaker_p, speaker_spread
+from hf_select.subgroups.speakers import STATISTICS, speaker_interval, speaker_p, speaker_spread
 
 __all__ = ["Columns", "estimate", "overall_mean"]
 
@@ -42,7 +42,7 @@ def estimate(
     if speakers is not None and len(mined):
         values, zero_one = outcome.values, outcome.kind != "number"
         found, worst, share = sum_by_speaker(sets, mined, judged, values, speakers, _wrong(outcome, direction))
-        columns |= {"speakers": found[:, 0].astype(np.int64), "worst_speaker": worst, "worst_speaker_share": share}
+        columns |= {"speakers": found[:, STATISTICS.index("speakers")].astype(np.int64), "worst_speaker": worst, "worst_speaker_share": share}
         if outcome.kind != "macro_f1":
             spread = speaker_spread(values, speakers)
             columns["p"] = speaker_p(found, rows_p, spread)

@@ -23,7 +23,7 @@ from hf_select.subgroups.table import RareSubgroup, Subgroups
 
 __all__ = ["find_subgroups", "measure_again"]
 
-_RARE = 200  # rare pairs that are remembered
+_RARE = 1000  # rare values and pairs that are remembered
 
 
 def find_subgroups(

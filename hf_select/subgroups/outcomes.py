@@ -37,7 +37,7 @@ class OutcomeRecipe:
     @property
     def columns(self) -> list[str]:
         """The columns that are read."""
-        return [self.outcome] if self.predicted is None else [self.predicted, str(self.label)]
+        return [self.outcome] if self.predicted is None else [self.predicted, *([self.label] if self.label else [])]
 
     def __str__(self) -> str:
         return self.outcome if self.positive is None else f"{self.outcome} of {self.positive}"
@@ -98,7 +98,8 @@ def _of_column(ds: Any, recipe: OutcomeRecipe) -> Outcome:
     require_columns(ds, [name], "outcome=")
     column = raw_column(ds, name)
     kind = column.type
-    if not (pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+    numbers = pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    if not (numbers or pa.types.is_null(kind)):
         raise ColumnError(
             f"outcome={name!r} holds {kind}, and 0/1 (right or wrong) or numbers are needed. hs.score(ds, model, columns=['correct']) "
             "makes such a column; for columns of predictions and labels: outcome='accuracy', predicted=..., label=..."

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from hf_select.errors import ArgumentError, OutputError, SelectionError
+from hf_select.errors import ArgumentError
 from hf_select.subgroups.attributes import Attribute
 from hf_select.subgroups.conditions import Condition, phrase
 from hf_select.subgroups.lattice import Lattice
@@ -24,11 +23,10 @@ from hf_select.subgroups.subgroup import Subgroup
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RareSubgroup", "Subgroups"]
+__all__ = ["INTEGERS", "ONE_SPEAKER", "RareSubgroup", "Subgroups"]
 
-_INTEGERS = ("count", "judged", "speakers")
+INTEGERS = ("count", "judged", "speakers")
 _NUMBERS = ("mean", "divergence", "t", "p", "q", "low", "high")
-_FORMAT = 1
 ONE_SPEAKER = 0.5  # a worst speaker with more of the errors than this is warned about
 
 
@@ -92,7 +90,7 @@ class Subgroups(Sequence[Subgroup]):
         codes = self.codes[row]
         conditions = tuple(self.attributes[a].condition(int(codes[a])) for a in np.flatnonzero(codes >= 0))
         values: dict[str, Any] = {name: self.columns[name][row].item() for name in _NUMBERS}
-        values |= {name: int(self.columns[name][row]) for name in _INTEGERS if name in self.columns}
+        values |= {name: int(self.columns[name][row]) for name in INTEGERS if name in self.columns}
         if self.speaker is not None:
             code, share = int(self.columns["worst_speaker"][row]), float(self.columns["worst_speaker_share"][row])
             values |= {"worst_speaker": self.speaker_names[code] if code >= 0 else None}
@@ -271,82 +269,26 @@ class Subgroups(Sequence[Subgroup]):
 
     # -- on disk
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the table in plain JSON values."""
-        columns = {
-            name: [None if isinstance(v, float) and np.isnan(v) else v for v in values.tolist()]
-            for name, values in self.columns.items()
-        }
-        return {
-            "format": _FORMAT,
-            "attributes": [attribute.to_dict() for attribute in self.attributes],
-            "codes": self.codes.tolist(),
-            "columns": columns,
-            "recipe": asdict(self.recipe),
-            **{name: getattr(self, name) for name in ("direction", "overall", "num_rows", "min_count", "min_support")},
-            "speaker": self.speaker,
-            "speaker_names": list(self.speaker_names),
-            "rare": [{"conditions": [c.to_dict() for c in r.conditions], "count": r.count} for r in self.rare],
-            "notes": list(self.notes),
-        }
-
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the table as JSON, whole or not at all.
 
         Raises:
             OutputError: the file exists and `overwrite` is False, or it can't be written.
         """
-        target = Path(path)
-        if target.exists() and not overwrite:
-            raise OutputError(f"{target} exists already. Name another file, or pass overwrite=True.")
-        part = target.with_name(target.name + ".tmp")
-        try:
-            part.write_text(json.dumps(self.to_dict(), allow_nan=False), encoding="utf-8")
-            part.replace(target)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise OutputError(f"{target} can't be written: {error}.") from error
+        from hf_select.subgroups.stored import save
 
-    @classmethod
-    def load(cls, path: str | Path) -> Subgroups:
+        save(self, Path(path), overwrite=overwrite)
+
+    @staticmethod
+    def load(path: str | Path) -> Subgroups:
         """Read a table back.
 
         Raises:
-            SelectionError: no such file, or it is not what `save` wrote.
+            SelectionError: no such file, or it is not what `save` wrote, to the last byte.
         """
-        try:
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
-            if found["format"] != _FORMAT:
-                raise SelectionError(f"{path} has format {found['format']}; this version of hf_select reads {_FORMAT}.")
-            return cls._from_dict(found)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, SelectionError):
-                raise
-            raise SelectionError(f"{path} is no table of subgroups: {type(error).__name__}: {error}.") from error
+        from hf_select.subgroups.stored import load
 
-    @classmethod
-    def _from_dict(cls, found: dict[str, Any]) -> Subgroups:
-        attributes = tuple(Attribute.from_dict(values) for values in found["attributes"])
-        integers = (*_INTEGERS, "worst_speaker")
-        columns = {
-            name: np.array(values, dtype=np.int64 if name in integers else np.float64)
-            for name, values in found["columns"].items()
-        }
-        rare = tuple(
-            RareSubgroup(tuple(Condition.from_dict(c) for c in entry["conditions"]), entry["count"])
-            for entry in found["rare"]
-        )
-        return cls(
-            attributes=attributes,
-            codes=np.array(found["codes"], dtype=np.int16).reshape(-1, len(attributes)),
-            columns=columns,
-            recipe=OutcomeRecipe(**found["recipe"]),
-            **{name: found[name] for name in ("direction", "overall", "num_rows", "min_count", "min_support")},
-            speaker=found["speaker"],
-            speaker_names=tuple(found["speaker_names"]),
-            rare=rare,
-            notes=tuple(found["notes"]),
-        )
+        return load(Path(path))
 
     # -- helpers
 

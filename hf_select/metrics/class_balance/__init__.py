@@ -1,0 +1,1 @@
+"""The `class_balance` metric: module, card and app of its Space."""

@@ -1,0 +1,1 @@
+"""The `subgroup_divergence` metric: module, card and app of its Space."""

@@ -1,0 +1,1 @@
+"""The `weighted_unweighted_accuracy` metric: module, card and app of its Space."""

@@ -1,0 +1,6 @@
+"""The Space of this metric: a page to try it on."""
+
+import evaluate
+
+if __name__ == "__main__":
+    evaluate.utils.launch_gradio_widget(evaluate.load("weighted_unweighted_accuracy.py"))

@@ -1,0 +1,284 @@
+"""Whether a subgroup differs from the rest by more than chance, when speakers are the sample: p and intervals.
+
+    speaker_statistics(n, y, N, Y, out) -> None      compiled; fills out[:len(STATISTICS)] for one subgroup
+    speaker_spread(values, speakers) -> Spread       of all rows that have an outcome, once
+    speaker_p(statistics, rows_p, spread) -> p       rows_p: p by rows (exact_p or permutation_p)
+    speaker_interval(statistics, n, mean, spread, zero_one=True) -> low, high
+
+n, y: rows (with an outcome) of the subgroup and the sum of their outcomes, per speaker; N, Y: the same of all rows.
+`statistics` is a matrix, subgroups x len(STATISTICS), float64; rows_p, n and mean have one entry per subgroup.
+
+Rows of one speaker resemble each other, so that many rows of few speakers prove little. Two things are asked of a
+subgroup, and its p is the larger of the two answers:
+
+1. Is the difference too large for speakers who differ as much as these do? p by rows, deflated by the design effect of
+   a random effect per speaker, whose size comes from all rows (Kish 1965; Rao & Scott 1992).
+2. Does it hold over the subgroup's own speakers? The difference over its standard error by the jackknife that leaves
+   out one speaker at a time, read off t with the degrees of freedom that so many speakers, so unequally filled, leave
+   (Bell & McCaffrey 2002). Few speakers can agree by luck. So the variance is no smaller than what it is for all
+   subgroups, relative to the first answer's; and as many degrees of freedom are borrowed from the other subgroups as
+   their variances, scattering little or much about that, allow (empirical Bayes, Smyth 2004), at most 3 for each own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hf_select.subgroups.compiled import compiled
+from hf_select.subgroups.significance import wilson_interval
+
+__all__ = ["STATISTICS", "Spread", "speaker_interval", "speaker_p", "speaker_spread", "speaker_statistics"]
+
+Floats = NDArray[np.float64]
+STATISTICS = (
+    "speakers",  # that have rows in the subgroup
+    "rows",
+    "difference",  # of the means of subgroup and rest
+    "variance",  # of it, by the jackknife over speakers; NaN where one speaker has all rows of a side
+    "df",
+    "overlap",  # sum over speakers of (share of the subgroup's rows - share of the rest's rows) squared
+    "variance_mean",  # of the subgroup's mean alone; NaN where one speaker has all its rows
+    "df_mean",
+    "overlap_mean",  # sum over speakers of the squared shares of the subgroup's rows
+)
+MOST = 0.99  # a speaker with a larger share of the rows than this leaves 1 degree of freedom
+BORROWED = 3  # degrees of freedom, at most, from other subgroups for each own
+ENOUGH = 20  # subgroups to borrow from; with fewer nothing is borrowed
+
+
+@compiled
+def _moments_of_jackknife(rows: Any, total: float) -> tuple[float, float, float]:
+    """Return (the variance of a mean, mean and half the variance of its jackknife variance), for so many rows by speaker.
+
+    Each speaker has an effect of its own, normal with variance 1. The jackknife's terms are then w (effect - mean) with
+    w = h / (1 - h), h the speaker's share of the rows; the last two are trace(C) and trace(C C) of their covariance C.
+    """
+    squares, w0, w1, w2, w3, w4 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    top = 0.0
+    for count in rows:
+        h = count / total
+        top = max(top, h)
+        squares += h * h
+        if 0 < h <= MOST:
+            w = (h / (1 - h)) ** 2
+            w0 += w
+            w1 += w * h
+            w2 += w * h * h
+            w3 += w * w
+            w4 += w * w * h
+    if top > MOST:
+        return squares, 2.0, 4.0
+    trace = (1 + squares) * w0 - 2 * w1
+    double = (1 + 2 * squares) * w3 - 4 * w4 + squares**2 * w0**2 - 4 * squares * w0 * w1 + 2 * w0 * w2 + 2 * w1**2
+    return squares, trace, double
+
+
+@compiled
+def speaker_statistics(n: Any, y: Any, N: Any, Y: Any, out: Any) -> None:  # noqa: N803
+    """Measure one subgroup over speakers: fills `out` as `STATISTICS` names it, in time linear in the speakers.
+
+    Jackknife variances are sums of squared shifts of the difference (or mean) when one speaker is left out, made right
+    on average for speakers who each have an effect of their own in the subgroup, and another in the rest.
+
+    Args:
+        n, y: rows of the subgroup, and the sum of their outcomes, per speaker. N, Y: the same of all rows.
+        out: len(STATISTICS) floats.
+    """
+    out[:] = np.nan
+    rows, total, rest, total_rest, speakers, speakers_rest = 0.0, 0.0, 0.0, 0.0, 0, 0
+    for s in range(len(n)):
+        rows += n[s]
+        total += y[s]
+        rest += N[s] - n[s]
+        total_rest += Y[s] - y[s]
+        speakers += n[s] > 0
+        speakers_rest += N[s] > n[s]
+    out[0], out[1] = speakers, rows
+    if rows == 0:
+        return
+    mean, mean_rest = total / rows, total_rest / max(rest, 1.0)
+    variance, variance_mean, overlap = 0.0, 0.0, 0.0
+    for s in range(len(n)):
+        left = N[s] - n[s]
+        shift = (y[s] - n[s] * mean) / (rows - n[s]) if speakers > 1 else 0.0
+        variance_mean += shift**2
+        if speakers_rest > 1:
+            shift -= (Y[s] - y[s] - left * mean_rest) / (rest - left)
+            variance += shift**2
+        overlap += (n[s] / rows - left / max(rest, 1.0)) ** 2
+    out[8], expected, noise = _moments_of_jackknife(n, rows)
+    if speakers > 1:
+        out[6], out[7] = variance_mean * out[8] / expected, max(expected**2 / noise, 1.0)
+    if rest > 0:
+        out[2], out[5] = mean - mean_rest, overlap
+    if speakers > 1 and speakers_rest > 1:
+        true_rest, expected_rest, noise_rest = _moments_of_jackknife(N - n, rest)
+        expected += expected_rest
+        out[3], out[4] = variance * (out[8] + true_rest) / expected, max(expected**2 / (noise + noise_rest), 1.0)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How outcomes differ between and within speakers: the one-way analysis of variance of all rows.
+
+    Attributes:
+        rows, speakers: how many there are.
+        between, within: mean squares between and within speakers. size: the rows per speaker that this counts with.
+        variance: of all rows (divided by rows - 1).
+    """
+
+    rows: int
+    speakers: int
+    between: float
+    within: float
+    size: float
+    variance: float
+
+    @property
+    def effect(self) -> float:
+        """The variance of the speakers' own effects, 0 or more."""
+        return max(0.0, (self.between - self.within) / self.size) if self.size > 0 else 0.0
+
+    @property
+    def alike(self) -> float:
+        """The intraclass correlation: how much rows of one speaker resemble each other, 0 to 1."""
+        whole = self.effect + self.within
+        return self.effect / whole if whole > 0 else 0.0
+
+
+def speaker_spread(values: ArrayLike, speakers: ArrayLike) -> Spread:
+    """Split the variance of the outcomes into that between and that within speakers.
+
+    Args:
+        values: an outcome per row; NaN is left out. speakers: the code of the speaker of each row, 0 or more.
+
+    Reference: S. R. Searle, G. Casella & C. E. McCulloch, "Variance Components" (1992), section 3.6.
+
+    >>> speaker_spread([0.0, 2.0, 4.0, 6.0], [0, 0, 1, 1]).effect  # (16 - 2) / 2
+    7.0
+    """
+    values, speakers = np.asarray(values, np.float64), np.asarray(speakers)
+    judged = ~np.isnan(values)
+    values, speakers = values[judged], speakers[judged]
+    count = np.bincount(speakers).astype(np.float64)
+    sums = np.bincount(speakers, weights=values)
+    sums, count = sums[count > 0], count[count > 0]
+    rows, groups = len(values), len(count)
+    if groups < 2:
+        return Spread(rows, groups, np.nan, np.nan, 0.0, np.nan)
+    whole = float(((values - values.mean()) ** 2).sum())
+    between = float((count * (sums / count - values.mean()) ** 2).sum())
+    size = (rows - float((count**2).sum()) / rows) / (groups - 1)
+    within = (whole - between) / (rows - groups) if rows > groups else 0.0
+    return Spread(rows, groups, between / (groups - 1), max(within, 0.0), size, whole / (rows - 1))
+
+
+def speaker_p(statistics: Floats, rows_p: ArrayLike, spread: Spread) -> Floats:
+    """Return p of each subgroup against the rest, two-sided, for speakers drawn at random; hardly ever below p by rows.
+
+    Args:
+        statistics: subgroups x len(STATISTICS), from `speaker_statistics`. rows_p: p by rows. spread: of all rows.
+
+    Returns:
+        p per subgroup; NaN where one speaker has all rows of the subgroup, or of the rest.
+
+    References: J. N. K. Rao & A. J. Scott (1992), "A Simple Method for the Analysis of Clustered Binary Data";
+    R. M. Bell & D. F. McCaffrey (2002), "Bias Reduction in Standard Errors for Linear Regression with Multi-Stage
+    Samples"; G. K. Smyth (2004), "Linear Models and Empirical Bayes Methods for Assessing Differential Expression in
+    Microarray Experiments".
+    """
+    if spread.speakers < 2 or not spread.variance > 0:
+        return np.full(len(statistics), np.nan)
+    n, overlap = statistics[:, 1], statistics[:, 5]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        per_row = 1 / n + 1 / (spread.rows - n)
+        expected = spread.within * per_row + spread.effect * overlap
+    return np.maximum(
+        _deflated(np.asarray(rows_p, np.float64), spread, per_row, overlap, expected), _over_speakers(statistics, expected)
+    )
+
+
+def _deflated(rows_p: Floats, spread: Spread, per_row: Floats, overlap: Floats, expected: Floats) -> Floats:
+    """Return p by rows, its normal deviate divided by the root of the design effect and read off t."""
+    from scipy.special import ndtri, stdtr
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        effect = np.maximum(1.0, expected / (spread.variance * per_row))
+        between = overlap / spread.size * spread.between
+        within = (per_row - overlap / spread.size) * spread.within
+        noise = between**2 / (spread.speakers - 1) + within**2 / max(spread.rows - spread.speakers, 1)
+        df = np.maximum(expected**2 / noise, 1.0)
+        z = ndtri(np.maximum(rows_p, np.finfo(float).tiny) / 2)
+        return np.asarray(2 * stdtr(df, z / np.sqrt(effect)))
+
+
+def _over_speakers(statistics: Floats, expected: Floats) -> Floats:
+    """Return p of the difference against its jackknife standard error over speakers."""
+    from scipy.special import stdtr
+
+    difference, variance, df = statistics[:, 2], statistics[:, 3], statistics[:, 4]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        level, borrowed = _shared(variance / expected, df)
+        floor = np.maximum(variance, level * expected)
+        t = np.abs(difference) / np.sqrt(floor)
+    return np.asarray(2 * stdtr(df + np.minimum(borrowed, BORROWED * df), -t))
+
+
+def _shared(ratio: Floats, df: Floats) -> tuple[float, float]:
+    """Return what subgroups have in common: the level of the ratio of their variances, and its degrees of freedom.
+
+    Ratios are level x F(df, borrowed); both unknowns are fitted to the mean and variance of the logarithms, each
+    weighted by its precision (Smyth 2004, section 6.2). The level is at least 1.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import digamma, polygamma
+
+    with np.errstate(invalid="ignore"):
+        found = np.isfinite(ratio) & (ratio > 0) & (df >= 1)
+    ratio, half = ratio[found], df[found] / 2
+    if len(ratio) < ENOUGH:
+        return 1.0, 0.0
+    logs, own = np.log(ratio) - digamma(half) + np.log(half), polygamma(1, half)
+    weights = 1 / own / (1 / own).sum()
+    mean = float(weights @ logs)
+    scatter = float(weights @ ((logs - mean) ** 2 - own))
+    if scatter < polygamma(1, 1e4):
+        return max(1.0, float(np.exp(mean))), np.inf
+    prior = float(brentq(lambda x: polygamma(1, x) - scatter, 1e-6, 1e4))
+    return max(1.0, float(np.exp(mean + digamma(prior) - np.log(prior)))), 2 * prior
+
+
+def speaker_interval(
+    statistics: Floats, n: ArrayLike, mean: ArrayLike, spread: Spread, *, zero_one: bool = True
+) -> tuple[Floats, Floats]:
+    """Return the 95 % interval of each subgroup's mean, for speakers drawn at random.
+
+    The standard error is the larger of that by the jackknife over the subgroup's speakers and that of rows with a random
+    effect per speaker. For 0/1 outcomes it gives an effective number of rows, for Wilson's interval.
+
+    Args:
+        statistics: subgroups x len(STATISTICS). n, mean: rows of each subgroup and their mean. spread: of all rows.
+        zero_one: whether outcomes are 0 or 1, not numbers.
+
+    Returns:
+        (low, high) per subgroup; NaN where one speaker has all its rows.
+
+    Reference: E. L. Korn & B. I. Graubard (1998), "Confidence Intervals for Proportions with Small Expected Number of
+    Positive Counts Estimated from Survey Data".
+    """
+    from scipy.special import stdtrit
+
+    n, mean = np.asarray(n, np.float64), np.asarray(mean, np.float64)
+    variance, df, overlap = statistics[:, 6], statistics[:, 7], statistics[:, 8]
+    t = stdtrit(df, 0.975)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if not zero_one:
+            half = t * np.sqrt(np.maximum(variance, spread.within / n + spread.effect * overlap))
+            return mean - half, mean + half
+        effective = n / np.maximum(1.0, 1 + spread.alike * (n * overlap - 1))
+        own = np.where(variance > 0, mean * (1 - mean) / variance, effective)
+    return wilson_interval(np.where(np.isnan(variance), np.nan, np.minimum(effective, own)), mean, t)
