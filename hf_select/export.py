@@ -26,19 +26,19 @@ _BATCH_ROWS = 256
 _SHARD_BYTES = 500_000_000
 
 
-def check_output(folder: Path, *, overwrite: bool) -> None:
+def check_output(folder: Path, *, overwrite: bool, mark: str = "selection.json") -> None:
     """Raise an OutputError now, before long work, if the folder is taken or can't be written.
 
-    `overwrite` replaces only what hf_select wrote (a folder with a Selection in it) or an empty folder.
+    `overwrite` replaces only what hf_select wrote (a folder with the file `mark` in it) or an empty folder.
     """
     if folder.exists():
         if not folder.is_dir():
             raise OutputError(f"{folder} is a file, and a folder is to be written there: choose another --out.")
         if not overwrite:
             raise OutputError(f"{folder} exists: choose another --out, or pass --overwrite to replace it.")
-        if any(folder.iterdir()) and not (folder / "selection.json").exists():
+        if any(folder.iterdir()) and not (folder / mark).exists():
             raise OutputError(
-                f"{folder} holds no Selection, so hf_select did not write it and won't replace it: choose another --out."
+                f"{folder} holds no {mark}, so hf_select did not write it and won't replace it: choose another --out."
             )
     above = folder.parent
     while not above.exists():
@@ -48,12 +48,12 @@ def check_output(folder: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def new_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def new_folder(folder: Path, *, overwrite: bool = False, mark: str = "selection.json") -> Iterator[Path]:
     """Give a folder to write into that takes its final name only when the block ends well.
 
     On an error or Ctrl-C what was written is removed, and a folder that was to be replaced stays as it was.
     """
-    check_output(folder, overwrite=overwrite)
+    check_output(folder, overwrite=overwrite, mark=mark)
     unfinished = folder.with_name(f".{folder.name}.unfinished-{os.getpid()}")
     try:
         unfinished.mkdir(parents=True)

@@ -5,13 +5,14 @@
 | `write_report` | the page `report.md` with its figures |
 | `balance_table` | rows and balance of the original set and of several Selections |
 | `cluster_correlations` | what clusters stand for: rank correlations with metadata |
-| `plot_rows`, `plot_labels`, `plot_correlations`, `plot_sweep` | the pictures, one by one |
+| `plot_rows`, `plot_labels`, `plot_correlations`, `plot_sweep`, `plot_subgroups` | the pictures, one by one |
 | `escape_markdown`, `template` | words from strangers as plain text; the templates of `hub_cards/` |
 """
 
 from hf_select.report.correlations import cluster_correlations
 from hf_select.report.figures import plot_correlations, plot_labels, plot_rows
 from hf_select.report.markdown import escape_markdown, template
+from hf_select.report.subgroups import plot_subgroups
 from hf_select.report.sweep import plot_sweep
 from hf_select.report.write import balance_table, write_report
 
@@ -22,6 +23,7 @@ __all__ = [
     "plot_correlations",
     "plot_labels",
     "plot_rows",
+    "plot_subgroups",
     "plot_sweep",
     "template",
     "write_report",

@@ -1,0 +1,37 @@
+"""Options that several commands share: one name, one help text, one meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "AS_JSON",
+    "AUDIO",
+    "CONFIG",
+    "DATASET",
+    "LABEL",
+    "LONGEST",
+    "OVERWRITE",
+    "QUIET",
+    "REVISION",
+    "SPLIT",
+    "THREADS",
+]
+
+DATASET = Annotated[
+    str, typer.Argument(help="Hub name, folder of sound files, saved dataset, or .parquet/.arrow/.csv file.")
+]
+CONFIG = Annotated[str | None, typer.Option(help="Configuration of a Hub dataset.")]
+SPLIT = Annotated[str | None, typer.Option(help="Split; the only one, or train, if not given.")]
+REVISION = Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub dataset.")]
+AUDIO = Annotated[str | None, typer.Option(help="The audio column, where its type does not tell.")]
+LABEL = Annotated[
+    str | None, typer.Option(help="Column to count by; 'label' or the first column of classes if not given.")
+]
+THREADS = Annotated[int | None, typer.Option(min=1, help="Threads that decode audio.")]
+LONGEST = Annotated[float, typer.Option(min=0.1, help="Longer clips (in seconds) are not decoded and never selected.")]
+AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace the folder, once the new one is whole.")]
