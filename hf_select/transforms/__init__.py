@@ -4,5 +4,6 @@ from hf_select.transforms.duration import Duration
 from hf_select.transforms.inputs import AudioInputs
 from hf_select.transforms.mfcc import MFCC
 from hf_select.transforms.quality import AudioQuality
+from hf_select.transforms.speech import SpeechMetadata
 
-__all__ = ["MFCC", "AudioInputs", "AudioQuality", "Duration"]
+__all__ = ["MFCC", "AudioInputs", "AudioQuality", "Duration", "SpeechMetadata"]

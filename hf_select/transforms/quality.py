@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hf_select.audio import Clip
 
-__all__ = ["AudioQuality"]
+__all__ = ["AudioQuality", "clipped_share_of", "quantise"]
 
 FULL_SCALE = 1 << 15  # 16 bits, whatever the container holds
 # What counts as clipping is our choice. Speech reaches its own extreme once or twice, and comes near it more often; where it is the
@@ -135,13 +135,13 @@ def _measure(clip: Clip) -> tuple[Any, ...]:
     container = (clip.declared, clip.source_rate or None, clip.channels or None)
     if not clip.ok:
         return (None, *container, None, None, None, None)
-    steps, energy = _quantise(clip.samples)
+    steps, energy = quantise(clip.samples)
     peak = max(float(clip.samples.max()), -float(clip.samples.min()))
     rms = 10 * math.log10(energy / len(steps))
-    return (clip.duration, *container, peak, _clipped_share(steps), rms, _digest(steps, clip.sampling_rate))
+    return (clip.duration, *container, peak, clipped_share_of(steps), rms, _digest(steps, clip.sampling_rate))
 
 
-def _quantise(samples: NDArray[np.float32]) -> tuple[NDArray[np.int16], float]:
+def quantise(samples: NDArray[np.float32]) -> tuple[NDArray[np.int16], float]:
     """Return the samples as they would stand in 16 bits, and the sum of their squares before that."""
     steps = np.empty(len(samples), dtype="<i2")
     energy = 0.0
@@ -153,7 +153,7 @@ def _quantise(samples: NDArray[np.float32]) -> tuple[NDArray[np.int16], float]:
     return steps, energy
 
 
-def _clipped_share(steps: NDArray[np.int16]) -> float:
+def clipped_share_of(steps: NDArray[np.int16]) -> float:
     """Return the share of samples that pile up at full scale."""
     clipped = 0
     for extreme, sign in ((int(steps.max()), 1), (int(steps.min()), -1)):
