@@ -13,7 +13,8 @@ from hf_select.errors import ArgumentError, BudgetError
 from hf_select.readers import read_seconds
 from hf_select.report.markdown import escape_markdown, shown
 from hf_select.subgroups.subgroup import Subgroup
-from hf_select.subgroups.table import ONE_SPEAKER, RareSubgroup, Subgroups
+from hf_select.subgroups.table import RareSubgroup, Subgroups
+from hf_select.subgroups.text import ONE_SPEAKER
 
 if TYPE_CHECKING:
     import pandas as pd

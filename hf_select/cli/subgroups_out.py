@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_select.export import new_folder
 from hf_select.report import plot_subgroups
-from hf_select.subgroups.table import ONE_SPEAKER, Subgroups
+from hf_select.subgroups.table import Subgroups
+from hf_select.subgroups.text import headline, one_speaker, table_lines, wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,6 @@ __all__ = ["MARK", "Found", "choose", "describe", "record", "write"]
 
 MARK = "subgroups.json"  # by it a folder is known as written here
 FILES = ("subgroups.csv", "worst.csv", MARK, "divergence.png", "divergence.svg")
-_WIDTH = 100
 _NAMED = 8
 _MAX_Q = 0.05  # as the picture has it
 _FORMULA = re.compile(r"\s*[=+\-@|%\uff1d\uff0b\uff0d\uff20]")
@@ -70,23 +69,22 @@ def choose(
         sure = len(groups.worst(redundancy=redundancy, max_q=_MAX_Q))
         more = f" Worse than all rows and beyond chance: {sure:,}; see them with --max-q {_MAX_Q:g}." if sure else ""
         said.append(f"None of these has q <= {_MAX_Q:g}: each may be chance.{more}")
-    return Found(groups, worst, len(candidates), limits, tuple(said), (*warnings, *_one_speaker(worst)))
+    return Found(groups, worst, len(candidates), limits, tuple(said), (*warnings, *one_speaker(worst)))
 
 
 def describe(found: Found, out: Path | None) -> str:
     """Return the worst subgroups as text for a terminal of 100 columns."""
     groups, worst = found.groups, found.worst
     lines = [
-        f"{len(groups):,} subgroups of at least {groups.min_count:,} of {groups.num_rows:,} rows; "
-        f"{groups.outcome} of all rows: {groups.overall:.4g} ({groups.direction} is worse).",
-        *_wrapped("", _headline(found)),
+        headline(groups),
+        *wrapped("", _limits(found)),
         "",
-        *_table(worst),
+        *table_lines(worst),
     ]
-    lines += [line for note in found.notes for line in _wrapped("note: ", note)]
-    lines += [line for warning in found.warnings for line in _wrapped("warning: ", warning)]
+    lines += [line for note in found.notes for line in wrapped("note: ", note)]
+    lines += [line for warning in found.warnings for line in wrapped("warning: ", warning)]
     if out is not None:
-        lines += _wrapped("", f"Written to {out}: {', '.join(FILES)}.")
+        lines += wrapped("", f"Written to {out}: {', '.join(FILES)}.")
     return "\n".join(lines)
 
 
@@ -132,10 +130,10 @@ def write(found: Found, out: Path, *, overwrite: bool) -> None:
             )
 
 
-# -- the table
+# -- the text
 
 
-def _headline(found: Found) -> str:
+def _limits(found: Found) -> str:
     limits = [f"in which every condition adds more than {found.limits['redundancy']:g}"]
     limits += [f"with q <= {found.limits['max_q']:g}"] if found.limits["max_q"] is not None else []
     limits += [f"of {found.limits['min_speakers']} speakers or more"] if found.limits["min_speakers"] else []
@@ -144,77 +142,6 @@ def _headline(found: Found) -> str:
         return f"None of them is worse than all rows and one {asked}: ask for less, such as --redundancy 0."
     by = f"by {found.groups.speaker}" if found.groups.speaker is not None else "by rows"
     return f"The worst {len(found.worst):,} of {found.candidates:,} {asked}; q and intervals {by}."
-
-
-def _table(worst: Subgroups) -> Iterator[str]:
-    """Yield a line of numbers for each subgroup, and its phrase below."""
-    rows = list(worst)
-    if not rows:
-        return
-    digits = _digits(max(abs(row.divergence) for row in rows))
-    head = ["#", "rows", "mean", "95 % interval", "divergence", "q"]
-    cells = [
-        [
-            str(number),
-            f"{row.count:,}",
-            f"{row.mean:.{digits}f}",
-            f"{row.low:.{digits}f} to {row.high:.{digits}f}" if math.isfinite(row.low) else "-",
-            f"{row.divergence:+.{digits}f}",
-            "-" if math.isnan(row.q) else "<.001" if row.q < 0.001 else f"{row.q:.3f}",
-        ]
-        for number, row in enumerate(rows, start=1)
-    ]
-    if worst.speaker is not None:
-        head += ["speakers", "the worst one's errors"]
-        for cell, row in zip(cells, rows, strict=True):
-            share = row.worst_speaker_share
-            cell += [str(row.speakers), "-" if share is None else f"{share:.1%} {_cut(row.worst_speaker, 20)}"]
-    widths = [max(len(cell[place]) for cell in [head, *cells]) for place in range(len(head))]
-    yield _line(head, widths)
-    for cell, row in zip(cells, rows, strict=True):
-        yield _line(cell, widths)
-        yield from textwrap.wrap(_cut(row, 400), _WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 5)
-    yield ""
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    parts = [
-        cell.rjust(width) if place < 7 else cell for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "   ".join(parts)
-
-
-def _digits(largest: float) -> int:
-    """Return how many digits after the point show three of the largest divergence."""
-    return int(min(max(2 - math.floor(math.log10(largest)), 0), 9)) if largest > 0 else 3
-
-
-def _one_speaker(worst: Subgroups) -> list[str]:
-    """Say, in one sentence, which subgroups may be about a person."""
-    if worst.speaker is None:
-        return []
-    share = {
-        number: row.worst_speaker_share
-        for number, row in enumerate(worst, start=1)
-        if row.worst_speaker_share is not None and (row.worst_speaker_share > ONE_SPEAKER or row.speakers == 1)
-    }
-    if not share:
-        return []
-    first, *_ = share
-    where = "Subgroup" if len(share) == 1 else "Subgroups"
-    numbers = ", ".join(map(str, share))
-    return [
-        f"{where} {numbers}: one speaker makes most of the errors ({share[first]:.1%} in {first}). This may be about a person, "
-        "not about what the words say."
-    ]
-
-
-def _wrapped(before: str, sentence: str) -> list[str]:
-    return textwrap.wrap(" ".join(sentence.split()), _WIDTH, initial_indent=before, subsequent_indent=" " * len(before))
-
-
-def _cut(text: object, limit: int) -> str:
-    return str(text) if len(str(text)) <= limit else str(text)[: limit - 1] + "…"
 
 
 # -- values

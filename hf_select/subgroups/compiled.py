@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -14,7 +14,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 def compiled(function: _F) -> _F:
     """Compile by numba, without the interpreter's lock."""
+    njit: Any = numba.njit
     try:
-        return numba.njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+        return cast(_F, njit(nogil=True, cache=True)(function))
     except RuntimeError:  # no folder can be written: compile in every process
-        return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
+        return cast(_F, njit(nogil=True)(function))

@@ -42,7 +42,11 @@ def estimate(
     if speakers is not None and len(mined):
         values, zero_one = outcome.values, outcome.kind != "number"
         found, worst, share = sum_by_speaker(sets, mined, judged, values, speakers, _wrong(outcome, direction))
-        columns |= {"speakers": found[:, STATISTICS.index("speakers")].astype(np.int64), "worst_speaker": worst, "worst_speaker_share": share}
+        columns |= {
+            "speakers": found[:, STATISTICS.index("speakers")].astype(np.int64),
+            "worst_speaker": worst,
+            "worst_speaker_share": share,
+        }
         if outcome.kind != "macro_f1":
             spread = speaker_spread(values, speakers)
             columns["p"] = speaker_p(found, rows_p, spread)

@@ -48,6 +48,7 @@ STATISTICS = (
 MOST = 0.99  # a speaker with a larger share of the rows than this leaves 1 degree of freedom
 BORROWED = 3  # degrees of freedom, at most, from other subgroups for each own
 ENOUGH = 20  # subgroups to borrow from; with fewer nothing is borrowed
+LARGE = 1e4  # half as many degrees of freedom as no longer differ from infinitely many
 
 
 @compiled
@@ -78,7 +79,7 @@ def _moments_of_jackknife(rows: Any, total: float) -> tuple[float, float, float]
 
 
 @compiled
-def speaker_statistics(n: Any, y: Any, N: Any, Y: Any, out: Any) -> None:  # noqa: N803
+def speaker_statistics(n: Any, y: Any, N: Any, Y: Any, out: Any) -> None:
     """Measure one subgroup over speakers: fills `out` as `STATISTICS` names it, in time linear in the speakers.
 
     Jackknife variances are sums of squared shifts of the difference (or mean) when one speaker is left out, made right
@@ -161,17 +162,17 @@ def speaker_spread(values: ArrayLike, speakers: ArrayLike) -> Spread:
     >>> speaker_spread([0.0, 2.0, 4.0, 6.0], [0, 0, 1, 1]).effect  # (16 - 2) / 2
     7.0
     """
-    values, speakers = np.asarray(values, np.float64), np.asarray(speakers)
-    judged = ~np.isnan(values)
-    values, speakers = values[judged], speakers[judged]
-    count = np.bincount(speakers).astype(np.float64)
-    sums = np.bincount(speakers, weights=values)
-    sums, count = sums[count > 0], count[count > 0]
-    rows, groups = len(values), len(count)
+    all_outcomes = np.asarray(values, np.float64)
+    judged = ~np.isnan(all_outcomes)
+    outcomes, codes = all_outcomes[judged], np.asarray(speakers)[judged]
+    count = np.bincount(codes).astype(np.float64)
+    sums = np.bincount(codes, weights=outcomes)[count > 0]
+    count = count[count > 0]
+    rows, groups = len(outcomes), len(count)
     if groups < 2:
         return Spread(rows, groups, np.nan, np.nan, 0.0, np.nan)
-    whole = float(((values - values.mean()) ** 2).sum())
-    between = float((count * (sums / count - values.mean()) ** 2).sum())
+    whole = float(((outcomes - outcomes.mean()) ** 2).sum())
+    between = float((count * (sums / count - outcomes.mean()) ** 2).sum())
     size = (rows - float((count**2).sum()) / rows) / (groups - 1)
     within = (whole - between) / (rows - groups) if rows > groups else 0.0
     return Spread(rows, groups, between / (groups - 1), max(within, 0.0), size, whole / (rows - 1))
@@ -198,7 +199,8 @@ def speaker_p(statistics: Floats, rows_p: ArrayLike, spread: Spread) -> Floats:
         per_row = 1 / n + 1 / (spread.rows - n)
         expected = spread.within * per_row + spread.effect * overlap
     return np.maximum(
-        _deflated(np.asarray(rows_p, np.float64), spread, per_row, overlap, expected), _over_speakers(statistics, expected)
+        _deflated(np.asarray(rows_p, np.float64), spread, per_row, overlap, expected),
+        _over_speakers(statistics, expected),
     )
 
 
@@ -221,35 +223,35 @@ def _over_speakers(statistics: Floats, expected: Floats) -> Floats:
     from scipy.special import stdtr
 
     difference, variance, df = statistics[:, 2], statistics[:, 3], statistics[:, 4]
+    level, df = _borrow(variance, expected, df)
     with np.errstate(divide="ignore", invalid="ignore"):
-        level, borrowed = _shared(variance / expected, df)
-        floor = np.maximum(variance, level * expected)
-        t = np.abs(difference) / np.sqrt(floor)
-    return np.asarray(2 * stdtr(df + np.minimum(borrowed, BORROWED * df), -t))
+        t = np.abs(difference) / np.sqrt(np.maximum(variance, level * expected))
+        return np.asarray(2 * stdtr(df, -t))
 
 
-def _shared(ratio: Floats, df: Floats) -> tuple[float, float]:
-    """Return what subgroups have in common: the level of the ratio of their variances, and its degrees of freedom.
+def _borrow(variance: Floats, expected: Floats, df: Floats) -> tuple[float, Floats]:
+    """Return how large variances are, of all subgroups, beside those expected (1 or more); and df with those borrowed.
 
-    Ratios are level x F(df, borrowed); both unknowns are fitted to the mean and variance of the logarithms, each
-    weighted by its precision (Smyth 2004, section 6.2). The level is at least 1.
+    Ratios of variance to expected are level x F(df, borrowed); both unknowns are fitted to the mean and variance of the
+    logarithms, each weighted by its precision (Smyth 2004, section 6.2).
     """
     from scipy.optimize import brentq
     from scipy.special import digamma, polygamma
 
-    with np.errstate(invalid="ignore"):
-        found = np.isfinite(ratio) & (ratio > 0) & (df >= 1)
-    ratio, half = ratio[found], df[found] / 2
-    if len(ratio) < ENOUGH:
-        return 1.0, 0.0
-    logs, own = np.log(ratio) - digamma(half) + np.log(half), polygamma(1, half)
-    weights = 1 / own / (1 / own).sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = variance / expected
+        found = np.isfinite(ratio) & (ratio > 1e-12) & (df >= 1)
+    if found.sum() < ENOUGH:
+        return 1.0, df
+    half = df[found] / 2
+    logs, noise = np.log(ratio[found]) - digamma(half) + np.log(half), polygamma(1, half)
+    weights = 1 / noise / (1 / noise).sum()
     mean = float(weights @ logs)
-    scatter = float(weights @ ((logs - mean) ** 2 - own))
-    if scatter < polygamma(1, 1e4):
-        return max(1.0, float(np.exp(mean))), np.inf
-    prior = float(brentq(lambda x: polygamma(1, x) - scatter, 1e-6, 1e4))
-    return max(1.0, float(np.exp(mean + digamma(prior) - np.log(prior)))), 2 * prior
+    scatter = float(weights @ ((logs - mean) ** 2 - noise))
+    if scatter < polygamma(1, LARGE):
+        return max(1.0, float(np.exp(mean))), (1 + BORROWED) * df
+    prior = float(brentq(lambda x: polygamma(1, x) - scatter, 1e-6, LARGE))
+    return max(1.0, float(np.exp(mean + digamma(prior) - np.log(prior)))), df + np.minimum(2 * prior, BORROWED * df)
 
 
 def speaker_interval(
@@ -258,7 +260,7 @@ def speaker_interval(
     """Return the 95 % interval of each subgroup's mean, for speakers drawn at random.
 
     The standard error is the larger of that by the jackknife over the subgroup's speakers and that of rows with a random
-    effect per speaker. For 0/1 outcomes it gives an effective number of rows, for Wilson's interval.
+    effect per speaker; t as in `speaker_p`. For 0/1 outcomes they make an effective number of rows, and Wilson's interval.
 
     Args:
         statistics: subgroups x len(STATISTICS). n, mean: rows of each subgroup and their mean. spread: of all rows.
@@ -274,11 +276,13 @@ def speaker_interval(
 
     n, mean = np.asarray(n, np.float64), np.asarray(mean, np.float64)
     variance, df, overlap = statistics[:, 6], statistics[:, 7], statistics[:, 8]
-    t = stdtrit(df, 0.975)
     with np.errstate(divide="ignore", invalid="ignore"):
+        expected = spread.within / n + spread.effect * overlap
+        t = stdtrit(_borrow(variance, expected, df)[1], 0.975)
         if not zero_one:
-            half = t * np.sqrt(np.maximum(variance, spread.within / n + spread.effect * overlap))
+            half = t * np.sqrt(np.maximum(variance, expected))
             return mean - half, mean + half
         effective = n / np.maximum(1.0, 1 + spread.alike * (n * overlap - 1))
         own = np.where(variance > 0, mean * (1 - mean) / variance, effective)
-    return wilson_interval(np.where(np.isnan(variance), np.nan, np.minimum(effective, own)), mean, t)
+        effective = np.where(np.isnan(variance), np.nan, np.minimum(effective, own))
+    return wilson_interval(effective, mean, t)

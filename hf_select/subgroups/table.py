@@ -19,15 +19,15 @@ from hf_select.subgroups.conditions import Condition, phrase
 from hf_select.subgroups.lattice import Lattice
 from hf_select.subgroups.outcomes import OutcomeRecipe
 from hf_select.subgroups.subgroup import Subgroup
+from hf_select.subgroups.text import describe, one_speaker
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["INTEGERS", "ONE_SPEAKER", "RareSubgroup", "Subgroups"]
+__all__ = ["INTEGERS", "RareSubgroup", "Subgroups"]
 
 INTEGERS = ("count", "judged", "speakers")
 _NUMBERS = ("mean", "divergence", "t", "p", "q", "low", "high")
-ONE_SPEAKER = 0.5  # a worst speaker with more of the errors than this is warned about
 
 
 @dataclass(frozen=True)
@@ -109,20 +109,8 @@ class Subgroups(Sequence[Subgroup]):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences about subgroups near the top that one speaker makes."""
-        if self.speaker is None or not len(self):
-            return ()
-        found = []
-        for subgroup in self[:10]:
-            share = subgroup.worst_speaker_share
-            if share is not None and share > ONE_SPEAKER and self._bad(subgroup.divergence) and subgroup.speakers != 1:
-                found.append(
-                    f"{subgroup}: one speaker ({subgroup.worst_speaker}) makes {share:.1%} of its errors "
-                    f"({subgroup.speakers} speakers): this may be about a person, not about the subgroup."
-                )
-            elif share is not None and subgroup.speakers == 1 and self._bad(subgroup.divergence):
-                found.append(f"{subgroup}: all of it is one speaker ({subgroup.worst_speaker}): it is about a person.")
-        return tuple(found)
+        """Sentences about which of the first ten subgroups one speaker makes."""
+        return tuple(one_speaker(self[:10]))
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the table: subgroup (its phrase), length, support, count, judged, mean, divergence, t, p, q, low, high, and
@@ -148,8 +136,6 @@ class Subgroups(Sequence[Subgroup]):
 
     def to_text(self, rows: int = 10) -> str:
         """Write the first rows as a table for people, with notes and warnings."""
-        from hf_select.subgroups.text import describe
-
         return describe(self, rows)
 
     # -- choosing

@@ -1,64 +1,107 @@
-"""A table of subgroups as text for people."""
+"""A table of subgroups as text for people, in 100 columns."""
 
 from __future__ import annotations
 
 import math
+import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hf_select.subgroups.subgroup import Subgroup
     from hf_select.subgroups.table import Subgroups
 
-__all__ = ["describe"]
+__all__ = ["ONE_SPEAKER", "describe", "headline", "one_speaker", "table_lines", "wrapped"]
 
-_WIDEST = 72  # of a phrase
+WIDTH = 100
+ONE_SPEAKER = 0.5  # a speaker who makes more of a subgroup's errors than this is warned about
+_LONGEST = 400  # characters of a phrase
 
 
 def describe(groups: Subgroups, rows: int = 10) -> str:
-    """Write the first rows of a table, what it is about, its notes and warnings."""
-    bad = {"lower": "lower is worse", "higher": "higher is worse"}[groups.direction]
-    title = (
-        f"{len(groups):,} subgroups of at least {groups.min_count:,} of {groups.num_rows:,} rows; "
-        f"{groups.outcome} of all rows {groups.overall:.4f} ({bad})"
-    )
+    """Write what a table is about, its first rows, its notes and warnings."""
     shown = groups[:rows]
-    lines = [title, *_table(groups, list(shown))]
+    lines = [headline(groups), "", *table_lines(shown)]
     if len(groups) > len(shown):
         lines.append(f"... and {len(groups) - len(shown):,} more")
-    lines += [f"note: {note}" for note in groups.notes]
-    lines += [f"warning: {warning}" for warning in groups.warnings]
+    lines += [line for note in groups.notes for line in wrapped("note: ", note)]
+    lines += [line for warning in one_speaker(shown) for line in wrapped("warning: ", warning)]
     return "\n".join(lines)
 
 
-def _table(groups: Subgroups, shown: list[Subgroup]) -> list[str]:
-    if not shown:
+def headline(groups: Subgroups) -> str:
+    """Say what was measured, on how many rows."""
+    return (
+        f"{len(groups):,} subgroups of at least {groups.min_count:,} of {groups.num_rows:,} rows; "
+        f"{groups.outcome} of all rows: {groups.overall:.4g} ({groups.direction} is worse)."
+    )
+
+
+def table_lines(groups: Subgroups) -> list[str]:
+    """Return a line of numbers for each subgroup, and its phrase below."""
+    rows = list(groups)
+    if not rows:
         return []
-    head = ["subgroup", "rows", "mean", "95 % interval", "divergence", "q"]
+    digits = _digits(max(abs(row.divergence) for row in rows))
+    head = ["#", "rows", "mean", "95 % interval", "divergence", "q"]
     cells = [
-        [_cut(str(g)), f"{g.count:,}", _3(g.mean), f"{_3(g.low)} to {_3(g.high)}", f"{g.divergence:+.3f}", _q(g.q)]
-        for g in shown
+        [
+            str(number),
+            f"{row.count:,}",
+            f"{row.mean:.{digits}f}",
+            f"{row.low:.{digits}f} to {row.high:.{digits}f}" if math.isfinite(row.low) else "-",
+            f"{row.divergence:+.{digits}f}",
+            "-" if math.isnan(row.q) else "<.001" if row.q < 0.001 else f"{row.q:.3f}",
+        ]
+        for number, row in enumerate(rows, start=1)
     ]
     if groups.speaker is not None:
-        head += ["speakers", "worst speaker's errors"]
-        for row, g in zip(cells, shown, strict=True):
-            share = g.worst_speaker_share
-            row += [str(g.speakers), "-" if share is None else f"{share:.1%}"]
-    widths = [max(len(row[i]) for row in [head, *cells]) for i in range(len(head))]
+        head += ["speakers", "the worst one's errors"]
+        for cell, row in zip(cells, rows, strict=True):
+            share = row.worst_speaker_share
+            cell += [str(row.speakers), "-" if share is None else f"{share:.1%} {_cut(row.worst_speaker, 20)}"]
+    widths = [max(len(cell[place]) for cell in [head, *cells]) for place in range(len(head))]
+    lines = [_line(head, widths)]
+    for cell, row in zip(cells, rows, strict=True):
+        lines.append(_line(cell, widths))
+        lines += textwrap.wrap(_cut(row, _LONGEST), WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 5)
+    return [*lines, ""]
+
+
+def one_speaker(groups: Subgroups) -> list[str]:
+    """Say, in one sentence, which subgroups may be about a person."""
+    if groups.speaker is None:
+        return []
+    shares = {
+        number: row.worst_speaker_share
+        for number, row in enumerate(groups, start=1)
+        if row.worst_speaker_share is not None and (row.worst_speaker_share > ONE_SPEAKER or row.speakers == 1)
+    }
+    if not shares:
+        return []
+    first, *_ = shares
+    where = "Subgroup" if len(shares) == 1 else "Subgroups"
     return [
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in [head, *cells]
+        f"{where} {', '.join(map(str, shares))}: one speaker makes most of the errors ({shares[first]:.1%} in {first}). "
+        "This may be about a person, not about what the words say."
     ]
 
 
-def _3(number: float) -> str:
-    return "-" if math.isnan(number) else f"{number:.3f}"
+def wrapped(before: str, sentence: str) -> list[str]:
+    """Break a sentence into lines that are indented below its first word."""
+    return textwrap.wrap(" ".join(sentence.split()), WIDTH, initial_indent=before, subsequent_indent=" " * len(before))
 
 
-def _q(number: float) -> str:
-    return "-" if math.isnan(number) else "<.001" if number < 0.001 else f"{number:.3f}"
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    parts = [
+        cell.rjust(width) if place < 7 else cell for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "   ".join(parts)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+def _digits(largest: float) -> int:
+    """Return how many digits after the point show three of the largest divergence."""
+    return int(min(max(2 - math.floor(math.log10(largest)), 0), 9)) if largest > 0 else 3
+
+
+def _cut(text: object, limit: int) -> str:
+    return str(text) if len(str(text)) <= limit else str(text)[: limit - 1] + "…"

@@ -253,11 +253,11 @@ def main() -> None:
         tables.insert(0, ("LibriSpeech, WER", librispeech(shared), NUMBERS))
         tables.insert(0, ("FSC", fluent_speech_commands(shared), RIGHT_OR_WRONG))
     print(f"{runs} runs a line; share of runs with any q <= .05")
-    print(f"{'table':<22}{'patterns':>9}  {'world':<22}{'by rows':>9}{'by speakers':>13}{'upper limit':>13}")
+    print(f"{'table':<22}{'patterns':>9}  {'world':<22}{'by rows (limit)':>19}{'by speakers (limit)':>21}")
     for name, table, worlds in tables:
         for world in worlds:
             rows, speakers = false_alarms(table, world, runs)
-            cells = f"{rows / runs:>9.1%}{speakers / runs:>13.1%}{upper_limit(speakers, runs):>13.1%}"
+            cells = "".join(f"{hits / runs:>10.1%} ({upper_limit(hits, runs):>6.1%})" for hits in (rows, speakers))
             print(f"{name:<22}{len(table.patterns):>9}  {world.__name__:<22}{cells}", flush=True)
     print(
         "\npower: accuracy .92, inside the planted subgroup (a sixth of the speakers) less; share of runs with its q <= .05"

@@ -70,13 +70,13 @@ def report(took: dict[str, float], clips: int, total: float) -> None:
 def our_silence(clips: list[dict[str, Any]]) -> list[list[list[list[int]]]]:
     """Decode each clip and find its silences of both lengths."""
     from hf_select.audio import read_clip
-    from hf_select.transforms.quality import _quantise
+    from hf_select.transforms.quality import quantise
     from hf_select.transforms.silence import measure_energy, silent_ranges
 
     found = []
     for row in clips:
         clip = read_clip(row)
-        energy = measure_energy(_quantise(clip.samples)[0], clip.sampling_rate)
+        energy = measure_energy(quantise(clip.samples)[0], clip.sampling_rate)
         found.append([silent_ranges(energy, least, 16.0).tolist() for least in LENGTHS])
     return found
 
@@ -91,11 +91,11 @@ def compare_with_pydub(clips: list[dict[str, Any]], total: float, repeats: int) 
         print(f"\npydub can't be imported here ({error}): not compared")
         return
     from hf_select.audio import read_clip
-    from hf_select.transforms.quality import _quantise
+    from hf_select.transforms.quality import quantise
 
     read = [read_clip(row) for row in clips]
     segments = [
-        AudioSegment(_quantise(c.samples)[0].tobytes(), sample_width=2, frame_rate=c.sampling_rate, channels=1)
+        AudioSegment(quantise(c.samples)[0].tobytes(), sample_width=2, frame_rate=c.sampling_rate, channels=1)
         for c in read
     ]
 

@@ -230,7 +230,7 @@ def test_speakers_are_counted_and_the_worst_is_named():
         assert group.speakers == 3
         assert group.worst_speaker == max(errors, key=errors.get)
         assert group.worst_speaker_share == max(errors.values()) / sum(errors.values())
-    assert "one speaker (ann) makes" in groups.warnings[0]
+    assert "one speaker makes most of the errors (75.0% in 1)" in groups.warnings[0]
     assert set(groups.to_pandas()["worst_speaker"]) <= {"ann", "bob"}
 
 

@@ -41,6 +41,11 @@ def groups() -> hs.Subgroups:
     return hs.find_subgroups(weak(), ["gender", "age", "noise"], "correct", bins=bins, speaker="who")
 
 
+def assert_same(one: hs.Subgroups, other: hs.Subgroups) -> None:
+    pd = pytest.importorskip("pandas")
+    pd.testing.assert_frame_equal(one.to_pandas(), other.to_pandas(), rtol=1e-12)  # sums of another order
+
+
 def test_the_planted_subgroup_is_found_and_reads_well(groups):
     worst = groups.worst(1, redundancy=0.1)
     assert str(worst[0]) == "gender = female and age > 62"
@@ -121,7 +126,7 @@ def test_another_split_is_measured_with_the_same_edges(groups):
         if g.count:
             assert g.mean == pytest.approx(np.mean(inside["correct"][:]))
     same = groups.measure(weak())
-    assert same.to_pandas().equals(groups.to_pandas())
+    assert_same(same, groups)
 
 
 def test_values_unseen_before_match_nothing_and_are_named(groups):
@@ -279,7 +284,7 @@ def test_a_table_comes_back_from_disk(groups, tmp_path):
     assert again.attributes == groups.attributes
     assert str(again) == str(groups)
     assert [str(g) for g in again.worst(redundancy=0.02)] == [str(g) for g in groups.worst(redundancy=0.02)]
-    assert again.measure(weak()).to_pandas().equals(groups.to_pandas())
+    assert_same(again.measure(weak()), groups)
     with pytest.raises(OutputError, match="exists already"):
         groups.save(tmp_path / "g.json")
     groups.save(tmp_path / "g.json", overwrite=True)
@@ -311,7 +316,7 @@ def test_damage_on_disk_is_noticed(groups, tmp_path):
 
 def test_text_says_what_it_is_about(groups):
     text = str(groups)
-    assert text.startswith(f"{len(groups)} subgroups of at least 36 of 1,200 rows; correct of all rows")
+    assert text.startswith(f"{len(groups)} subgroups of at least 36 of 1,200 rows; correct of all rows: 0.84")
     assert "gender = female" in text
     assert f"and {len(groups) - 10} more" in text
 

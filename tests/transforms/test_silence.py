@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from hf_select.audio import read_clip
-from hf_select.transforms.quality import _digest, _quantise
+from hf_select.transforms.quality import _digest, quantise
 from hf_select.transforms.silence import measure_energy, silent_ranges
 
 from .conftest import SHARED
@@ -81,7 +81,7 @@ def test_real_clips_have_the_silence_that_pydub_finds():
         for name, wanted in TABLE["real"].items():
             if name.startswith(f"{pack}/"):
                 clip = read_clip(audio[int(name.split("/")[1])].as_py())
-                assert as_table(_quantise(clip.samples)[0], clip.sampling_rate) == wanted, name
+                assert as_table(quantise(clip.samples)[0], clip.sampling_rate) == wanted, name
 
 
 def test_agrees_with_a_loop_over_milliseconds_at_other_limits():
