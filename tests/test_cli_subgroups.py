@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from datasets import Audio, ClassLabel, Dataset
 
 import hf_select as hs
@@ -339,3 +341,27 @@ def test_outcome_of_a_scores_folder(run, tmp_path, monkeypatch):
     assert code == 0, error
     found = json.loads(said)
     assert found["by"] == ["label"] and found["subgroups"] == 2 and found["direction"] == "higher"
+
+
+def test_columns_that_are_missing_are_measured_from_the_sound(tmp_path, run):
+    rng = np.random.default_rng(0)
+
+    def clip(noise: float) -> dict[str, object]:
+        tone = np.sin(np.arange(8000) * 2 * np.pi * 200 / 8000) * (np.arange(8000) % 2000 < 1400)
+        sound = io.BytesIO()
+        soundfile.write(sound, 0.3 * tone + noise * rng.normal(size=8000), 8000, format="WAV")
+        return {"bytes": sound.getvalue(), "path": None}
+
+    noisy = [i % 2 == 0 for i in range(40)]
+    columns = {
+        "audio": [clip(0.1 if bad else 0.001 * (1 + i / 40)) for i, bad in enumerate(noisy)],
+        "text": ["one two three"] * 40,
+        "correct": [not bad for bad in noisy],
+    }
+    Dataset.from_dict(columns).cast_column("audio", Audio()).to_parquet(tmp_path / "clips.parquet")
+    words = ["--outcome", "correct", "--by", "snr_db", "--by", "n_words", "--json", "--quiet"]
+    code, said, _ = run(tmp_path / "clips.parquet", *words)
+    assert code == 0
+    worst = json.loads(said)["worst"][0]
+    assert worst["pattern"] == {"snr_db": "low"}
+    assert worst["mean"] < 0.1

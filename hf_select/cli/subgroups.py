@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hf_select.cli.options import AS_JSON, CONFIG, DATASET, OVERWRITE, QUIET, REVISION, SPLIT
+from hf_select.cli.options import AS_JSON, AUDIO, CONFIG, DATASET, OVERWRITE, QUIET, REVISION, SPLIT, THREADS
 from hf_select.cli.printing import progress, show
 from hf_select.errors import ArgumentError
 
@@ -28,7 +28,13 @@ def subgroups(
     ],
     by: Annotated[
         list[str] | None,
-        typer.Option(help="Column to describe rows by (repeatable); all that can be used, if none is given."),
+        typer.Option(
+            help="Column to describe rows by (repeatable), of the dataset or measured from its sound (snr_db, f0_median_hz, "
+            "words_per_second, ...: see hs.SpeechMetadata); all of the dataset's that can be used, if none is given."
+        ),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Column of what is said, for words per second; 'text' if not given.")
     ] = None,
     speaker: Annotated[
         str | None, typer.Option(help="Column of speakers: q and intervals are then those of a sample of speakers.")
@@ -72,13 +78,15 @@ def subgroups(
     config: CONFIG = None,
     split: SPLIT = None,
     revision: REVISION = None,
+    audio: AUDIO = None,
+    num_threads: THREADS = None,
     overwrite: OVERWRITE = False,
     as_json: AS_JSON = False,
     quiet: QUIET = False,
 ) -> None:
     """Find the subgroups of rows on which a model is worst ("gender = female and age > 60"), from its predictions."""
     from hf_select import find_subgroups
-    from hf_select.cli.subgroups_by import columns_to_use
+    from hf_select.cli.subgroups_by import columns_to_use, measure_missing
     from hf_select.cli.subgroups_out import MARK, choose, describe, record, write
     from hf_select.export import check_output
     from hf_select.scoring import load_scores
@@ -88,7 +96,7 @@ def subgroups(
         check_output(out, overwrite=overwrite, mark=MARK)  # now, not after the work
     progress(not quiet)
     support = _support(min_support)
-    source = open_dataset(dataset, config=config, split=split, revision=revision)
+    source = open_dataset(dataset, config=config, split=split, revision=revision, audio=audio)
     ds = source.ds
     for folder in scores or ():
         ds = load_scores(ds, folder, audio=source.audio)
@@ -102,6 +110,7 @@ def subgroups(
                 f"{len(by)} columns can describe rows, which make too many combinations: name some with --by, or limit "
                 f"the conditions of a subgroup, such as --max-length 3. {' '.join(said)}"
             )
+    ds = measure_missing(source, ds, by, text, num_threads=num_threads)
     arguments: dict[str, Any] = {**roles, "positive": positive, "min_support": support, "bins": bins}
     arguments |= {"direction": direction, "max_length": max_length, "keep_constant": keep_constant}
     with warnings.catch_warnings(record=True) as heard:

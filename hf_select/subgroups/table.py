@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["INTEGERS", "RareSubgroup", "Subgroups"]
 
 INTEGERS = ("count", "judged", "speakers")
+_TABLE = 1 << 22  # entries of a lookup table, at most
 _NUMBERS = ("mean", "divergence", "t", "p", "q", "low", "high")
 
 
@@ -316,19 +317,12 @@ class Subgroups(Sequence[Subgroup]):
         )
 
     def _half(self, first: int, end: int) -> pa.Array:
-        codes = self.codes[:, first:end].astype(np.int64)
         attributes = self.attributes[first:end]
-        keys, largest = np.zeros(len(codes), dtype=np.int64), 1
-        for column, attribute in zip(codes.T, attributes, strict=True):
-            width = len(attribute.values) + 1
-            if largest * width > 2**62:
-                keys, largest = np.unique(keys, return_inverse=True)[1], len(codes)
-            keys, largest = keys * width + column + 1, largest * width
-        _, rows, places = np.unique(keys, return_index=True, return_inverse=True)
         names = [[str(attribute.condition(code)) for code in range(len(attribute.values))] for attribute in attributes]
+        kinds, places = _numbered(self.codes[:, first:end], [len(of) + 1 for of in names])
         texts = [
-            " and ".join(name[code] for name, code in zip(names, row, strict=True) if code >= 0) or None
-            for row in codes[rows].tolist()
+            " and ".join(name[code] for name, code in zip(names, kind, strict=True) if code >= 0) or None
+            for kind in kinds.tolist()
         ]
         return pa.array(texts, pa.string()).take(pa.array(places))
 
@@ -341,3 +335,18 @@ class Subgroups(Sequence[Subgroup]):
             raise ArgumentError(f"max_q= is from 0 to 1; got {max_q!r}.")
         if min_speakers is not None and self.speaker is None:
             raise ArgumentError("min_speakers= needs speakers: pass speaker= to find_subgroups.")
+
+
+def _numbered(codes: NDArray[np.int16], sizes: list[int]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+    """Return (the different rows of a matrix of codes, which of them each row is); -1 is a code too."""
+    keys, largest = np.zeros(len(codes), dtype=np.int64), 1
+    for column, size in zip(codes.T, sizes, strict=True):
+        if largest * size > _TABLE:
+            keys, largest = np.unique(keys, return_inverse=True)[1], len(codes)
+        keys, largest = keys * size + column + 1, largest * size
+    first = np.full(largest, -1, dtype=np.int64)  # a table is quicker than sorting
+    first[keys] = np.arange(len(codes))
+    there = np.flatnonzero(first >= 0)
+    number = np.empty(largest, dtype=np.int64)
+    number[there] = np.arange(len(there))
+    return codes[first[there]], number[keys]
