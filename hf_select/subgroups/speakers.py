@@ -14,10 +14,11 @@ subgroup, and its p is the larger of the two answers:
 1. Is the difference too large for speakers who differ as much as these do? p by rows, deflated by the design effect of
    a random effect per speaker, whose size comes from all rows (Kish 1965; Rao & Scott 1992).
 2. Does it hold over the subgroup's own speakers? The difference over its standard error by the jackknife that leaves
-   out one speaker at a time, read off t with the degrees of freedom that so many speakers, so unequally filled, leave
-   (Bell & McCaffrey 2002). Few speakers can agree by luck. So the variance is no smaller than what it is for all
-   subgroups, relative to the first answer's; and as many degrees of freedom are borrowed from the other subgroups as
-   their variances, scattering little or much about that, allow (empirical Bayes, Smyth 2004), at most 3 for each own.
+   out one speaker at a time (CR3 of Bell & McCaffrey 2002), read off t with the effective number of speakers less one as
+   degrees of freedom (Kish; Satterthwaite), so that a subgroup of nearly one speaker proves nothing. Few speakers can
+   agree by luck: so the variance is no smaller than what it is for all subgroups, relative to the first answer's; and as
+   many degrees of freedom are borrowed from the other subgroups as their variances, scattering little or much about
+   that, allow (empirical Bayes, Smyth 2004), at most 3 for each own.
 """
 
 from __future__ import annotations
@@ -45,37 +46,26 @@ STATISTICS = (
     "df_mean",
     "overlap_mean",  # sum over speakers of the squared shares of the subgroup's rows
 )
-MOST = 0.99  # a speaker with a larger share of the rows than this leaves 1 degree of freedom
 BORROWED = 3  # degrees of freedom, at most, from other subgroups for each own
 ENOUGH = 20  # subgroups to borrow from; with fewer nothing is borrowed
 LARGE = 1e4  # half as many degrees of freedom as no longer differ from infinitely many
 
 
 @compiled
-def _moments_of_jackknife(rows: Any, total: float) -> tuple[float, float, float]:
-    """Return (the variance of a mean, mean and half the variance of its jackknife variance), for so many rows by speaker.
+def _of_shares(rows: Any, total: float) -> tuple[float, float]:
+    """Return (the variance of a mean, the mean of its jackknife variance), for so many rows by speaker.
 
-    Each speaker has an effect of its own, normal with variance 1. The jackknife's terms are then w (effect - mean) with
-    w = h / (1 - h), h the speaker's share of the rows; the last two are trace(C) and trace(C C) of their covariance C.
+    Each speaker has an effect of its own, of variance 1. With h a speaker's share of the rows the mean's variance is the
+    sum of h^2; leaving the speaker out shifts the mean by h / (1 - h) times (effect - mean).
     """
-    squares, w0, w1, w2, w3, w4 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    top = 0.0
+    true, expected = 0.0, 0.0
     for count in rows:
-        h = count / total
-        top = max(top, h)
-        squares += h * h
-        if 0 < h <= MOST:
-            w = (h / (1 - h)) ** 2
-            w0 += w
-            w1 += w * h
-            w2 += w * h * h
-            w3 += w * w
-            w4 += w * w * h
-    if top > MOST:
-        return squares, 2.0, 4.0
-    trace = (1 + squares) * w0 - 2 * w1
-    double = (1 + 2 * squares) * w3 - 4 * w4 + squares**2 * w0**2 - 4 * squares * w0 * w1 + 2 * w0 * w2 + 2 * w1**2
-    return squares, trace, double
+        true += (count / total) ** 2
+    for count in rows:
+        if count > 0:
+            h = count / total
+            expected += h**2 + (count / (total - count)) ** 2 * (true - h**2)
+    return true, expected
 
 
 @compiled
@@ -83,7 +73,9 @@ def speaker_statistics(n: Any, y: Any, N: Any, Y: Any, out: Any) -> None:
     """Measure one subgroup over speakers: fills `out` as `STATISTICS` names it, in time linear in the speakers.
 
     Jackknife variances are sums of squared shifts of the difference (or mean) when one speaker is left out, made right
-    on average for speakers who each have an effect of their own in the subgroup, and another in the rest.
+    on average for speakers who each have an effect of their own in the subgroup, and another in the rest. A mean has as
+    many degrees of freedom as its effective number of speakers (1 / sum of squared shares, 2 if two have half the rows
+    each) less one; the difference has those of Satterthwaite.
 
     Args:
         n, y: rows of the subgroup, and the sum of their outcomes, per speaker. N, Y: the same of all rows.
@@ -111,15 +103,16 @@ def speaker_statistics(n: Any, y: Any, N: Any, Y: Any, out: Any) -> None:
             shift -= (Y[s] - y[s] - left * mean_rest) / (rest - left)
             variance += shift**2
         overlap += (n[s] / rows - left / max(rest, 1.0)) ** 2
-    out[8], expected, noise = _moments_of_jackknife(n, rows)
+    true, expected = _of_shares(n, rows) if speakers > 1 else (1.0, 1.0)
+    out[8] = true
     if speakers > 1:
-        out[6], out[7] = variance_mean * out[8] / expected, max(expected**2 / noise, 1.0)
+        out[6], out[7] = variance_mean * true / expected, 1 / true - 1
     if rest > 0:
         out[2], out[5] = mean - mean_rest, overlap
     if speakers > 1 and speakers_rest > 1:
-        true_rest, expected_rest, noise_rest = _moments_of_jackknife(N - n, rest)
-        expected += expected_rest
-        out[3], out[4] = variance * (out[8] + true_rest) / expected, max(expected**2 / (noise + noise_rest), 1.0)
+        true_rest, expected_rest = _of_shares(N - n, rest)
+        out[3] = variance * (true + true_rest) / (expected + expected_rest)
+        out[4] = (true + true_rest) ** 2 / (true**2 / (1 / true - 1) + true_rest**2 / (1 / true_rest - 1))
 
 
 @dataclass(frozen=True)
@@ -278,7 +271,7 @@ def speaker_interval(
     variance, df, overlap = statistics[:, 6], statistics[:, 7], statistics[:, 8]
     with np.errstate(divide="ignore", invalid="ignore"):
         expected = spread.within / n + spread.effect * overlap
-        t = stdtrit(_borrow(variance, expected, df)[1], 0.975)
+        t = stdtrit(np.maximum(_borrow(variance, expected, df)[1], 1.0), 0.975)
         if not zero_one:
             half = t * np.sqrt(np.maximum(variance, expected))
             return mean - half, mean + half
