@@ -176,7 +176,7 @@ def _named(masks: NDArray[np.bool_], phrases: list[str]) -> list[str | None]:
 def _unseen(pool: Any, subgroups: Any) -> list[str]:
     if not isinstance(subgroups, Subgroups):
         return []
-    used = (subgroups.codes >= 0).any(axis=0)
+    used: list[bool] = [bool((codes >= 0).any()) for codes in subgroups.codes.T]
     columns, found = ThinColumns(pool), []
     for attribute, is_used in zip(subgroups.attributes, used, strict=True):
         values = attribute.unseen(columns) if is_used else []

@@ -1,43 +1,14 @@
-"""Sets of rows as bits, and the few things that compiled code needs to work on them."""
+"""Sets of rows as bits."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba.core import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-__all__ = ["BitSets", "lowest_bit", "num_threads", "pack", "popcount"]
-
-
-@intrinsic
-def popcount(typing_context: Any, word: Any) -> Any:
-    """Count the bits of a word that are 1: one instruction of the processor."""
-    del typing_context
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        del context, signature
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), generate
-
-
-@intrinsic
-def lowest_bit(typing_context: Any, word: Any) -> Any:
-    """Return the place of the lowest_bit bit of a word that is not 0."""
-    del typing_context
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        del context, signature
-        from llvmlite import ir
-
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.uint64(types.uint64), generate
+__all__ = ["BitSets", "pack"]
 
 
 class BitSets(NamedTuple):
@@ -62,14 +33,7 @@ class BitSets(NamedTuple):
 
 
 def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """Pack truth values into words, row 0 in the lowest_bit bit."""
+    """Pack truth values into words, row 0 in the lowest bit."""
     padded = np.zeros(-(-max(len(mask), 1) // 64) * 64, dtype=bool)
     padded[: len(mask)] = mask
     return np.packbits(padded, bitorder="little").view(np.uint64)
-
-
-def num_threads() -> int:
-    """Return how many threads to work with: the processors that this process may use, or OMP_NUM_THREADS of them."""
-    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(own, int(asked)) if asked.isdecimal() else own)

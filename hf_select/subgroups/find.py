@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -151,21 +152,16 @@ def measure_again(groups: Subgroups, ds: Any) -> Subgroups:
     speakers, speaker_names = _read_speakers(columns, groups.speaker)
     estimates = estimate(sets, mined, found, groups.direction, speakers)
     order = _worst_first(estimates, groups.direction)
-    notes = _gaps(groups.attributes, codes, columns)
-    return Subgroups(
-        attributes=groups.attributes,
+    return replace(
+        groups,
         codes=groups.codes[order],
         columns={name: values[order] for name, values in estimates.items()},
-        recipe=groups.recipe,
-        direction=groups.direction,
         overall=overall_mean(found),
         num_rows=len(ds),
-        min_count=groups.min_count,
-        min_support=groups.min_support,
-        speaker=groups.speaker,
         speaker_names=speaker_names,
         rare=_rare(sets, groups.attributes, groups.min_count),
-        notes=tuple(notes),
+        notes=tuple(_gaps(groups.attributes, codes, columns)),
+        _whole=None,
     )
 
 
@@ -293,7 +289,8 @@ def _rare(sets: BitSets, attributes: Sequence[Attribute], min_count: int) -> tup
     """Return values that too few rows have, and pairs of frequent values that too few rows have together, rarest first."""
     counts = np.bitwise_count(sets.words).sum(axis=1, dtype=np.int64)
     condition = lambda item: attributes[int(sets.attribute[item])].condition(int(sets.code[item]))  # noqa: E731
-    found = [((item,), int(counts[item])) for item in np.flatnonzero(counts < min_count)]
+    found: list[tuple[tuple[int, ...], int]]
+    found = [((int(item),), int(counts[item])) for item in np.flatnonzero(counts < min_count)]
     frequent = np.flatnonzero(counts >= min_count)
     if len(frequent) ** 2 * sets.words.shape[1] < 2**30:
         for place, item in enumerate(frequent):

@@ -9,9 +9,9 @@ Reference: C. Loader, "Fast and Accurate Computation of Binomial Probabilities" 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hf_select.subgroups.compiled import compiled
 
@@ -79,9 +79,7 @@ def _two_sided(n: int, k: int, size: int, ones: int) -> float:
 
 
 @compiled
-def two_sided(n: NDArray[np.int64], k: NDArray[np.int64], size: int, ones: int) -> NDArray[np.float64]:
-    """Return twice the smaller tail, at most 1, for each pair of n drawn and k ones among them."""
-    p = np.empty(len(n))
+def two_sided(n: Any, k: Any, size: int, ones: int, p: Any) -> None:
+    """Fill `p` with twice the smaller tail, at most 1, for each pair of n drawn and k ones among them."""
     for i in range(len(n)):
         p[i] = _two_sided(n[i], k[i], size, ones) if 0 < n[i] < size else np.nan
-    return p

@@ -44,9 +44,12 @@ def exact_p(n: ArrayLike, k: ArrayLike, size: int, ones: int) -> Floats:
     [0.1]
     """
     from hf_select.subgroups.hypergeometric import two_sided
+    from hf_select.subgroups.threads import in_chunks
 
     drawn, seen = np.broadcast_arrays(np.asarray(n, np.int64), np.asarray(k, np.int64))
-    return two_sided(drawn, seen, int(size), int(ones))
+    p = np.empty(len(drawn))
+    in_chunks(len(p), lambda a, b: two_sided(drawn[a:b], seen[a:b], int(size), int(ones), p[a:b]))
+    return p
 
 
 @dataclass(frozen=True)

@@ -24,95 +24,19 @@ subgroup, and its p is the larger of the two answers:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hf_select.subgroups.compiled import compiled
+from hf_select.subgroups.kernels import STATISTICS, speaker_statistics
 from hf_select.subgroups.significance import wilson_interval
 
 __all__ = ["STATISTICS", "Spread", "speaker_interval", "speaker_p", "speaker_spread", "speaker_statistics"]
 
 Floats = NDArray[np.float64]
-STATISTICS = (
-    "speakers",  # that have rows in the subgroup
-    "rows",
-    "difference",  # of the means of subgroup and rest
-    "variance",  # of it, by the jackknife over speakers; NaN where one speaker has all rows of a side
-    "df",
-    "overlap",  # sum over speakers of (share of the subgroup's rows - share of the rest's rows) squared
-    "variance_mean",  # of the subgroup's mean alone; NaN where one speaker has all its rows
-    "df_mean",
-    "overlap_mean",  # sum over speakers of the squared shares of the subgroup's rows
-)
 BORROWED = 3  # degrees of freedom, at most, from other subgroups for each own
 ENOUGH = 20  # subgroups to borrow from; with fewer nothing is borrowed
 LARGE = 1e4  # half as many degrees of freedom as no longer differ from infinitely many
-
-
-@compiled
-def _of_shares(rows: Any, total: float) -> tuple[float, float]:
-    """Return (the variance of a mean, the mean of its jackknife variance), for so many rows by speaker.
-
-    Each speaker has an effect of its own, of variance 1. With h a speaker's share of the rows the mean's variance is the
-    sum of h^2; leaving the speaker out shifts the mean by h / (1 - h) times (effect - mean).
-    """
-    true, expected = 0.0, 0.0
-    for count in rows:
-        true += (count / total) ** 2
-    for count in rows:
-        if count > 0:
-            h = count / total
-            expected += h**2 + (count / (total - count)) ** 2 * (true - h**2)
-    return true, expected
-
-
-@compiled
-def speaker_statistics(n: Any, y: Any, N: Any, Y: Any, out: Any) -> None:
-    """Measure one subgroup over speakers: fills `out` as `STATISTICS` names it, in time linear in the speakers.
-
-    Jackknife variances are sums of squared shifts of the difference (or mean) when one speaker is left out, made right
-    on average for speakers who each have an effect of their own in the subgroup, and another in the rest. A mean has as
-    many degrees of freedom as its effective number of speakers (1 / sum of squared shares, 2 if two have half the rows
-    each) less one; the difference has those of Satterthwaite.
-
-    Args:
-        n, y: rows of the subgroup, and the sum of their outcomes, per speaker. N, Y: the same of all rows.
-        out: len(STATISTICS) floats.
-    """
-    out[:] = np.nan
-    rows, total, rest, total_rest, speakers, speakers_rest = 0.0, 0.0, 0.0, 0.0, 0, 0
-    for s in range(len(n)):
-        rows += n[s]
-        total += y[s]
-        rest += N[s] - n[s]
-        total_rest += Y[s] - y[s]
-        speakers += n[s] > 0
-        speakers_rest += N[s] > n[s]
-    out[0], out[1] = speakers, rows
-    if rows == 0:
-        return
-    mean, mean_rest = total / rows, total_rest / max(rest, 1.0)
-    variance, variance_mean, overlap = 0.0, 0.0, 0.0
-    for s in range(len(n)):
-        left = N[s] - n[s]
-        shift = (y[s] - n[s] * mean) / (rows - n[s]) if speakers > 1 else 0.0
-        variance_mean += shift**2
-        if speakers_rest > 1:
-            shift -= (Y[s] - y[s] - left * mean_rest) / (rest - left)
-            variance += shift**2
-        overlap += (n[s] / rows - left / max(rest, 1.0)) ** 2
-    true, expected = _of_shares(n, rows) if speakers > 1 else (1.0, 1.0)
-    out[8] = true
-    if speakers > 1:
-        out[6], out[7] = variance_mean * true / expected, 1 / true - 1
-    if rest > 0:
-        out[2], out[5] = mean - mean_rest, overlap
-    if speakers > 1 and speakers_rest > 1:
-        true_rest, expected_rest = _of_shares(N - n, rest)
-        out[3] = variance * (true + true_rest) / (expected + expected_rest)
-        out[4] = (true + true_rest) ** 2 / (true**2 / (1 / true - 1) + true_rest**2 / (1 / true_rest - 1))
 
 
 @dataclass(frozen=True)

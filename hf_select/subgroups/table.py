@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hf_select.errors import ArgumentError
@@ -19,7 +17,7 @@ from hf_select.subgroups.conditions import Condition, phrase
 from hf_select.subgroups.lattice import Lattice
 from hf_select.subgroups.outcomes import OutcomeRecipe
 from hf_select.subgroups.subgroup import Subgroup
-from hf_select.subgroups.text import describe, one_speaker
+from hf_select.subgroups.text import describe, one_speaker, phrases
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["INTEGERS", "RareSubgroup", "Subgroups"]
 
 INTEGERS = ("count", "judged", "speakers")
-_TABLE = 1 << 22  # entries of a lookup table, at most
 _NUMBERS = ("mean", "divergence", "t", "p", "q", "low", "high")
 
 
@@ -119,7 +116,7 @@ class Subgroups(Sequence[Subgroup]):
         import pandas as pd
 
         columns: dict[str, Any] = {
-            "subgroup": self._phrases().to_pandas(),
+            "subgroup": phrases(self.attributes, self.codes).to_pandas(),
             "length": (self.codes >= 0).sum(axis=1),
             "support": self.columns["count"] / max(self.num_rows, 1),
             **{name: self.columns[name] for name in ("count", "judged", *_NUMBERS)},
@@ -309,23 +306,6 @@ class Subgroups(Sequence[Subgroup]):
             raise ArgumentError(f"{subgroup} is not of this table: it has no attribute {next(iter(pattern))!r}.")
         return codes
 
-    def _phrases(self) -> pa.Array:
-        """Return the phrases of all subgroups: each half is written once for all subgroups that share it."""
-        middle = (len(self.attributes) + 1) // 2
-        return pc.binary_join_element_wise(
-            self._half(0, middle), self._half(middle, len(self.attributes)), " and ", null_handling="skip"
-        )
-
-    def _half(self, first: int, end: int) -> pa.Array:
-        attributes = self.attributes[first:end]
-        names = [[str(attribute.condition(code)) for code in range(len(attribute.values))] for attribute in attributes]
-        kinds, places = _numbered(self.codes[:, first:end], [len(of) + 1 for of in names])
-        texts = [
-            " and ".join(name[code] for name, code in zip(names, kind, strict=True) if code >= 0) or None
-            for kind in kinds.tolist()
-        ]
-        return pa.array(texts, pa.string()).take(pa.array(places))
-
     def _check_worst(self, k: Any, redundancy: Any, max_q: Any, min_speakers: Any) -> None:
         if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
             raise ArgumentError(f"worst(k): k is a whole number of at least 1, or None for all; got {k!r}.")
@@ -335,18 +315,3 @@ class Subgroups(Sequence[Subgroup]):
             raise ArgumentError(f"max_q= is from 0 to 1; got {max_q!r}.")
         if min_speakers is not None and self.speaker is None:
             raise ArgumentError("min_speakers= needs speakers: pass speaker= to find_subgroups.")
-
-
-def _numbered(codes: NDArray[np.int16], sizes: list[int]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
-    """Return (the different rows of a matrix of codes, which of them each row is); -1 is a code too."""
-    keys, largest = np.zeros(len(codes), dtype=np.int64), 1
-    for column, size in zip(codes.T, sizes, strict=True):
-        if largest * size > _TABLE:
-            keys, largest = np.unique(keys, return_inverse=True)[1], len(codes)
-        keys, largest = keys * size + column + 1, largest * size
-    first = np.full(largest, -1, dtype=np.int64)  # a table is quicker than sorting
-    first[keys] = np.arange(len(codes))
-    there = np.flatnonzero(first >= 0)
-    number = np.empty(largest, dtype=np.int64)
-    number[there] = np.arange(len(there))
-    return codes[first[there]], number[keys]

@@ -1,4 +1,4 @@
-"""A table of subgroups as text for people, in 100 columns."""
+"""Subgroups as text for people: phrases, and tables in 100 columns."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from hf_select.subgroups.attributes import Attribute
+
 if TYPE_CHECKING:
     from hf_select.subgroups.table import Subgroups
 
-__all__ = ["ONE_SPEAKER", "describe", "headline", "one_speaker", "table_lines", "wrapped"]
+__all__ = ["ONE_SPEAKER", "describe", "headline", "one_speaker", "phrases", "table_lines", "wrapped"]
 
 WIDTH = 100
 ONE_SPEAKER = 0.5  # a speaker who makes more of a subgroup's errors than this is warned about
 _LONGEST = 400  # characters of a phrase
+_TABLE = 1 << 22  # entries of a lookup table, at most
 
 
 def describe(groups: Subgroups, rows: int = 10) -> str:
@@ -105,3 +113,35 @@ def _digits(largest: float) -> int:
 
 def _cut(text: object, limit: int) -> str:
     return str(text) if len(str(text)) <= limit else str(text)[: limit - 1] + "…"
+
+
+def phrases(attributes: Sequence[Attribute], codes: NDArray[np.int16]) -> pa.Array:
+    """Return the phrases of many subgroups (rows of `codes`); each half of one is written once for all that share it."""
+    middle = (len(attributes) + 1) // 2
+    halves = _halves(attributes[:middle], codes[:, :middle]), _halves(attributes[middle:], codes[:, middle:])
+    return pc.binary_join_element_wise(*halves, " and ", null_handling="skip")
+
+
+def _halves(attributes: Sequence[Attribute], codes: NDArray[np.int16]) -> pa.Array:
+    names = [[str(attribute.condition(code)) for code in range(len(attribute.values))] for attribute in attributes]
+    kinds, places = _numbered(codes, [len(of) + 1 for of in names])
+    texts = [
+        " and ".join(name[code] for name, code in zip(names, kind, strict=True) if code >= 0) or None
+        for kind in kinds.tolist()
+    ]
+    return pa.array(texts, pa.string()).take(pa.array(places))
+
+
+def _numbered(codes: NDArray[np.int16], sizes: list[int]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+    """Return (the different rows of a matrix of codes, which of them each row is); -1 is a code too."""
+    keys, largest = np.zeros(len(codes), dtype=np.int64), 1
+    for column, size in zip(codes.T, sizes, strict=True):
+        if largest * size > _TABLE:
+            keys, largest = np.unique(keys, return_inverse=True)[1], len(codes)
+        keys, largest = keys * size + column + 1, largest * size
+    first = np.full(largest, -1, dtype=np.int64)  # a table is quicker than sorting
+    first[keys] = np.arange(len(codes))
+    there = np.flatnonzero(first >= 0)
+    number = np.empty(largest, dtype=np.int64)
+    number[there] = np.arange(len(there))
+    return codes[first[there]], number[keys]
