@@ -18,7 +18,17 @@ from numba.extending import intrinsic
 
 from hf_select.subgroups.compiled import compiled
 
-__all__ = ["STATISTICS", "count", "jackknife_f1", "speaker_statistics", "spell_out", "sum_by_speaker", "sum_up", "walk"]
+__all__ = [
+    "STATISTICS",
+    "count",
+    "fill_codes",
+    "jackknife_f1",
+    "speaker_statistics",
+    "spell_out",
+    "sum_by_speaker",
+    "sum_up",
+    "walk",
+]
 
 STATISTICS = (
     "speakers",  # that have rows in the subgroup
@@ -121,7 +131,7 @@ def _doubled(values: Any) -> Any:
 
 @compiled
 def spell_out(last: Any, length: Any) -> Any:
-    """Write out the items of every combination: its parent stands before it, one shorter."""
+    """Write out the items of every combination, (items, offset): its parent stands before it, one shorter."""
     offset = np.zeros(len(last) + 1, np.int64)
     offset[1:] = np.cumsum(length)
     items = np.empty(offset[-1], np.int64)
@@ -130,6 +140,14 @@ def spell_out(last: Any, length: Any) -> Any:
         path[length[n] - 1] = last[n]
         items[offset[n] : offset[n + 1]] = path[: length[n]]
     return items, offset
+
+
+@compiled
+def fill_codes(items: Any, offset: Any, attribute: Any, code: Any, out: Any) -> None:
+    """Fill out[n, attribute] with the codes of the items of combination n."""
+    for n in range(len(offset) - 1):
+        for place in range(offset[n], offset[n + 1]):
+            out[n, attribute[items[place]]] = code[items[place]]
 
 
 # -- what the rows of combinations add up to

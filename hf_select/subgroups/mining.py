@@ -34,8 +34,7 @@ class Mined:
     def codes(self, sets: BitSets, attributes: int) -> NDArray[np.int16]:
         """Return a matrix (combinations x attributes) of codes, -1 where any value will do."""
         codes = np.full((len(self.count), attributes), -1, dtype=np.int16)
-        rows = np.repeat(np.arange(len(self.count)), np.diff(self.offset))
-        codes[rows, sets.attribute[self.items]] = sets.code[self.items]
+        kernels.fill_codes(self.items, self.offset, sets.attribute, sets.code, codes)
         return codes
 
 

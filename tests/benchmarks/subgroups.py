@@ -82,15 +82,18 @@ def compare(name: str, frame: Any, cut: Any, by: list[str], outcome: str, repeat
     groups, _ = ours()
     theirs = by_divexplorer(cut, by, outcome)
     theirs = theirs[theirs["itemset"].str.len() > 0]
-    expected = dict(zip(theirs["itemset"], theirs[f"{outcome}_div"], strict=True))
+    expected = dict(
+        zip(theirs["itemset"], zip(theirs[f"{outcome}_div"], theirs[f"{outcome}_t"], strict=True), strict=True)
+    )
     apart = 0.0
     for group in groups:
         items = frozenset(f"{attribute}={value}" for attribute, value in group.pattern.items())
-        apart = max(apart, abs(expected.pop(items) - group.divergence))
+        divergence, t = expected.pop(items)
+        apart = max(apart, abs(divergence - group.divergence), abs(t - group.t))
     missing = f"{len(expected)} missing" if expected else "none missing"
     found = in_turn(repeats, ours=ours, theirs=lambda: by_divexplorer(cut, by, outcome))
     print(
-        f"{name}: {len(groups):,} subgroups, {missing}, divergences at most {apart:.1e} apart; "
+        f"{name}: {len(groups):,} subgroups, {missing}, divergences and t at most {apart:.1e} apart; "
         f"hf_select {found['ours'] * 1e3:.1f} ms, DivExplorer {found['theirs'] * 1e3:.0f} ms: {found['theirs'] / found['ours']:.0f} x"
     )
 
