@@ -112,9 +112,8 @@ def divergence_of_predictions(
 
     said, true = read_pairs(predictions, references)
     right = [one == other for one, other in zip(said, true, strict=True)]
-    alike = (
-        len(set(right)) == 1
-    )  # then no subgroup diverges; find_subgroups takes no such outcome, and only counts them
+    # All right, or all wrong: no subgroup diverges. find_subgroups refuses such an outcome, and then only counts them.
+    alike = len(set(right)) == 1
     rows = _dataset(_columns(by, len(true)), [row > 0 for row in range(len(right))] if alike else right)
     groups = find_subgroups(
         rows, by=rows.column_names[:-1], outcome=rows.column_names[-1], min_support=min_support, bins=bins
