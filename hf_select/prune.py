@@ -16,7 +16,8 @@ from hf_select.columns import with_columns
 from hf_select.counts import balance
 from hf_select.errors import ArgumentError, ColumnError
 from hf_select.export import new_folder, write_parquet
-from hf_select.methods import select_by_score, select_kmeans, select_random
+from hf_select.metadata import missing_metadata
+from hf_select.methods import select_by_score, select_kmeans, select_random, select_subgroups
 from hf_select.readers import read_groups, read_seconds
 from hf_select.report import write_report
 from hf_select.rows import audio_lengths, raw_column
@@ -36,6 +37,7 @@ _METHODS: dict[str, Callable[..., Selection]] = {
     "kmeans": select_kmeans,
     "random": select_random,
     "score": select_by_score,
+    "subgroups": select_subgroups,
 }
 
 
@@ -44,8 +46,8 @@ class Pruning:
     """What to do: a method, its budget and arguments, and how to read the dataset.
 
     Attributes:
-        method: "kmeans", "random" or "score".
-        budget: in any form, see `hf_select.budget`.
+        method: "kmeans", "random", "score" or "subgroups".
+        budget: in any form, see `hf_select.budget`; for subgroups also None, all their rows.
         arguments: further arguments of the selector, such as n_clusters, drop, column, seed, per, key.
         label: the column the report counts; None: "label", or the first column of classes.
         by: further columns the report counts.
@@ -53,6 +55,7 @@ class Pruning:
         num_threads: threads that decode.
         umap: draw the rows by UMAP instead of PCA.
         scores: folders that `score` wrote, whose columns can be selected by.
+        text: the column of what is said, where subgroups are made of words per second.
     """
 
     method: str
@@ -64,6 +67,17 @@ class Pruning:
     num_threads: int | None = None
     umap: bool = False
     scores: tuple[Path, ...] = ()
+    text: str | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether all rows of the subgroups are taken."""
+        return self.method == "subgroups" and self.budget is None
+
+    @property
+    def attributes(self) -> list[str]:
+        """The columns that subgroups are made of."""
+        return sorted({name for group in self.arguments.get("subgroups", ()) for name in group.pattern})
 
 
 @dataclass(frozen=True)
@@ -105,7 +119,8 @@ def make_plan(source: Source, job: Pruning) -> Plan:
                 started = time.perf_counter()
                 worker.submit(transform, batch).result()
                 minutes += (time.perf_counter() - started) / len(rows) * len(ds) / 60
-    return Plan(len(ds), size / 1e9, minutes / (job.num_threads or 1), str(Budget.parse(job.budget)))
+    keeps = "all rows of the subgroups" if job.everything else str(Budget.parse(job.budget))
+    return Plan(len(ds), size / 1e9, minutes / (job.num_threads or 1), keeps)
 
 
 def prune(source: Source, job: Pruning) -> Pruned:
@@ -123,7 +138,7 @@ def prune(source: Source, job: Pruning) -> Pruned:
         columns = with_columns(columns, *transforms, overwrite=True, num_threads=job.num_threads)
     arguments = {"key": source.key, **job.arguments}
     if transforms:
-        arguments.setdefault("duration", SECONDS)
+        arguments.setdefault("duration", SECONDS if SECONDS in columns.column_names else "duration")
     if job.method == "kmeans":
         arguments.setdefault("column", VECTOR)
         arguments.setdefault("n_clusters", clusters_for(len(ds)))
@@ -169,9 +184,12 @@ def find_label(ds: Any) -> str | None:
 
 
 def _check_job(source: Source, job: Pruning) -> None:
-    Budget.parse(job.budget)
+    if not job.everything:
+        Budget.parse(job.budget)
     if job.method not in _METHODS:
         raise ArgumentError(f"There is no method {job.method!r}. Methods there are: {', '.join(_METHODS)}.")
+    if job.method == "subgroups" and "subgroups" not in job.arguments:
+        raise ArgumentError("Subgroups are given to `hf-select acquire`, which takes their rows.")
     if job.method == "score" and not job.arguments.get("column"):
         raise ArgumentError("The method 'score' needs --column naming the numbers to rank by.")
     if source.audio is None and job.method == "kmeans" and not job.arguments.get("column"):
@@ -201,6 +219,8 @@ def _transforms(source: Source, job: Pruning) -> list[Any]:
     where: dict[str, Any] = {"column": source.audio, "audio_root": source.audio_root, "max_seconds": job.max_seconds}
     if job.method == "kmeans" and not job.arguments.get("column"):
         return [MFCC(pool="stats", duration_column=SECONDS, **where)]
+    if (metadata := missing_metadata(source, job.attributes, text=job.text, max_seconds=job.max_seconds)) is not None:
+        return [metadata]
     return [Duration(duration_column=SECONDS, **where)]
 
 

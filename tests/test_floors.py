@@ -45,6 +45,7 @@ FLOORS = (
     "shopping",
     "sweep",
     "sources",
+    "metadata",
     "export",
     "prune",
     "demo",

@@ -13,16 +13,16 @@ from typing import Annotated
 import typer
 
 from hf_select import __version__
-from hf_select.cli import check, demo, prune, score, subgroups
+from hf_select.cli import acquire, check, demo, prune, score, subgroups
 from hf_select.cli.printing import plain
 from hf_select.errors import HfSelectError
 
 __all__ = ["app", "main"]
 
-COMMANDS = (check.check, score.score, prune.prune, subgroups.subgroups, demo.demo)
+COMMANDS = (check.check, score.score, prune.prune, subgroups.subgroups, acquire.acquire, demo.demo)
 
 app = typer.Typer(
-    help="Choose which speech data is worth training on.",
+    help="Choose which speech data is worth training on, and which to get next.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

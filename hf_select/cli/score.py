@@ -79,5 +79,5 @@ def score(
     scored = run(source.ds, model, processor, on_plan=lambda plan: say(f"Plan: {plan}", first), **arguments)
     summary = {**summarize(scored, [prefix + name for name in names]), "out": str(out)}
     if first:
-        use = f"Written to {out}: scores.arrow, scores.json. Next: hf-select prune {dataset} --scores {out} ..."
+        use = f"Written to {out}: scores.arrow, scores.json. Next: hf-select prune, or subgroups, {dataset} --scores {out} ..."
         show(summary if as_json else f"{in_words(summary)}\n{use}", as_json)

@@ -85,10 +85,11 @@ def subgroups(
     quiet: QUIET = False,
 ) -> None:
     """Find the subgroups of rows on which a model is worst ("gender = female and age > 60"), from its predictions."""
-    from hf_select import find_subgroups
-    from hf_select.cli.subgroups_by import columns_to_use, measure_missing
+    from hf_select import find_subgroups, with_columns
+    from hf_select.cli.subgroups_by import columns_to_use
     from hf_select.cli.subgroups_out import MARK, choose, describe, record, write
     from hf_select.export import check_output
+    from hf_select.metadata import missing_metadata
     from hf_select.scoring import load_scores
     from hf_select.sources import open_dataset
 
@@ -110,7 +111,8 @@ def subgroups(
                 f"{len(by)} columns can describe rows, which make too many combinations: name some with --by, or limit "
                 f"the conditions of a subgroup, such as --max-length 3. {' '.join(said)}"
             )
-    ds = measure_missing(source, ds, by, text, num_threads=num_threads)
+    if (metadata := missing_metadata(source, by, text=text)) is not None:
+        ds = with_columns(ds, metadata, overwrite=True, num_threads=num_threads)
     arguments: dict[str, Any] = {**roles, "positive": positive, "min_support": support, "bins": bins}
     arguments |= {"direction": direction, "max_length": max_length, "keep_constant": keep_constant}
     with warnings.catch_warnings(record=True) as heard:

@@ -13,7 +13,7 @@ from hf_select.errors import ColumnError
 from hf_select.rows import raw_column
 from hf_select.subgroups.conditions import ThinColumns
 
-__all__ = ["columns_to_use", "measure_missing"]
+__all__ = ["columns_to_use"]
 
 _MOST_TEXTS = 20
 _FEW = 5  # so many different values, or fewer, are no ids
@@ -44,26 +44,6 @@ def columns_to_use(
     if left_out:
         notes.append(f"Left out: {left_out}. Name columns with --by to choose others.")
     return good, notes
-
-
-def measure_missing(source: Any, ds: Any, by: list[str], text: str | None, *, num_threads: int | None = None) -> Any:
-    """Add the columns of `by` that are missing and that `SpeechMetadata` measures from the sound, such as snr_db.
-
-    Args:
-        source: where `ds` comes from, which knows the audio column. by: the columns that are asked for.
-        text: the column of what is said; None: "text", if there is one.
-    """
-    from hf_select import SpeechMetadata, with_columns
-    from hf_select.transforms.speech import TEXT
-
-    missing = [name for name in by if name not in ds.column_names]
-    said = text or ("text" if "text" in ds.column_names else None)
-    wanted = SpeechMetadata(column=source.audio or "audio", text_column=said, audio_root=source.audio_root)
-    if not set(missing) & {*wanted.features, *TEXT} or source.audio is None:
-        return ds
-    if said is None and (spoken := [name for name in missing if name in TEXT]):
-        raise ColumnError(f"{spoken[0]} is counted in what is said: name its column with --text.")
-    return with_columns(ds, wanted, overwrite=True, num_threads=num_threads)
 
 
 def _unfit(
