@@ -104,7 +104,7 @@ def permutation_p(n: ArrayLike, mean: ArrayLike, population: Moments) -> Floats:
         finite = (size - n) / (n * (size - 1))
         z = (mean - population.mean) / np.sqrt(population.variance * finite)
         skewness = population.skewness * (size - 2 * n) / (size - 2) * np.sqrt((size - 1) / (n * (size - n)))
-    return np.where((n > 0) & (n < size), np.minimum(1.0, 2 * _tail(z, skewness)), np.nan)
+        return np.where((n > 0) & (n < size), np.minimum(1.0, 2 * _tail(z, skewness)), np.nan)
 
 
 def _tail(z: Floats, skewness: Floats) -> Floats:

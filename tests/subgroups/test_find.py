@@ -48,7 +48,7 @@ def tables(draw):
     return columns, np.array(values), draw(st.integers(1, max(1, rows // 3)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(tables())
 def test_every_combination_is_found_and_measured(table):
     columns, values, min_count = table
