@@ -114,8 +114,8 @@ def _macro_f1(
     found = macro_f1(sets, mined, judged, labels, predicted, groups)  # type: ignore[arg-type]
     count, known, mean, error, apart, error_apart, df = found
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = np.where(df >= 1, np.minimum(1.0, 2 * stdtr(np.maximum(df, 1), -np.abs(apart) / error_apart)), np.nan)
-        t = np.abs(apart) / error_apart
+        t = np.where(error_apart > 0, np.abs(apart) / error_apart, np.nan)  # no error at all: nothing is known of it
+        p = np.where(df >= 1, np.minimum(1.0, 2 * stdtr(np.maximum(df, 1), -t)), np.nan)
     half = stdtrit(np.maximum(df, 1), 0.975) * error
     low, high = (np.where(df >= 1, np.clip(edge, 0, 1), np.nan) for edge in (mean - half, mean + half))
     columns = {"count": count.astype(np.int64), "judged": known.astype(np.int64), "mean": mean}

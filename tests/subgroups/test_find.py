@@ -359,3 +359,42 @@ def test_threads_and_order_of_rows_change_nothing(monkeypatch):
     shuffled = shuffled.set_index("subgroup").loc[tables[0]["subgroup"]]
     for name in ("count", "mean", "q", "low", "speakers", "worst_speaker_share"):
         assert np.allclose(tables[0][name], shuffled[name], rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+@settings(max_examples=80, deadline=None)
+@given(tables(), st.integers(0, 2**32))
+def test_no_table_however_small_breaks_anything(table, seed):
+    """Whatever comes in, there is a table or an error of ours; never a warning from the depths, nor a number out of range."""
+    columns, values, min_count = table
+    rng = np.random.default_rng(seed)
+    rows = len(values)
+    columns = {**columns, "n": rng.choice([0.5, 1, 2, 3, 4, 5, 6, math.nan], rows).tolist()}
+    more = {
+        "outcome": [None if math.isnan(v) else v for v in values],
+        "who": rng.choice(["a", "b", "c", None], rows).tolist(),
+        "label": rng.choice(["u", "v", None], rows).tolist(),
+        "predicted": rng.choice(["u", "v", "w"], rows).tolist(),
+    }
+    ds = Dataset.from_dict({**columns, **more})
+    asked = {"outcome": "outcome"}
+    if rng.random() < 0.5:
+        asked = {"outcome": str(rng.choice(["accuracy", "macro_f1"])), "predicted": "predicted", "label": "label"}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* it is in no subgroup|worst", category=UserWarning)
+        try:
+            groups = hs.find_subgroups(ds, [*columns], min_support=min_count, speaker="who", **asked)
+            for found in (groups, groups.measure(ds.select(range(rows // 2 + 1)))):
+                frame = found.to_pandas()
+                for name in ("p", "q"):
+                    known = frame[name].dropna()
+                    assert ((known >= 0) & (known <= 1)).all()
+                assert (frame["q"].isna() | (frame["q"] >= frame["p"] - 1e-12)).all()
+                assert (frame["low"].isna() | (frame["low"] <= frame["mean"] + 1e-9)).all()
+                assert (frame["high"].isna() | (frame["high"] >= frame["mean"] - 1e-9)).all()
+                assert str(found)
+            worst = groups.worst(3, redundancy=0.01)
+            if len(worst):
+                assert len(hs.select_subgroups(ds, worst, budget=1, fill="proportional")) == 1
+                assert str(hs.shopping_list(worst, budget=7))
+        except (ArgumentError, ColumnError):
+            pass
