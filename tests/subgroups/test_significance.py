@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import hf_select as hs
 from hf_select.subgroups import speakers as by_speaker
 from hf_select.subgroups.significance import (
     benjamini_hochberg,
@@ -439,3 +440,33 @@ def test_false_alarms_and_power_on_made_up_speakers(simulation):
             assert by_rows >= 30 and over_speakers <= 4
     by_rows, found, _, _ = simulation.power(48, 40, 1, 40)
     assert by_rows == 40 and found >= 34
+
+
+@pytest.mark.slow
+def test_find_subgroups_has_the_p_of_the_simulation_and_no_false_alarm(simulation):
+    if not SHARED.exists():
+        pytest.skip("shared data is absent beside the checkout")
+    import pandas as pd
+    from datasets import Dataset
+
+    frame = pd.read_csv(SHARED / "data" / "tables" / "FSC_for_DivExplorer_wav2vec2-base.csv")
+    by = ["gender", "ageRange", "action", "object", "location", "total_silence", "total_duration", "trimmed_duration"]
+    by += ["n_words", "speed_rate_word", "speed_rate_word_trimmed"]
+    ds = Dataset.from_pandas(frame, preserve_index=False)
+    table = simulation.fluent_speech_commands(SHARED)
+    _, expected = table.p(table.outcomes)
+    found = hs.find_subgroups(ds, by, "prediction", speaker="speakerId")
+    assert np.sort(found.columns["p"]) == pytest.approx(np.sort(expected), rel=1e-9, nan_ok=True)
+    rng = np.random.default_rng(3)
+    who = np.unique(frame["speakerId"], return_inverse=True)[1]
+    rates = np.bincount(who, frame["prediction"]) / np.bincount(who)
+    alarms = {"speakerId": 0, None: 0}
+    for _ in range(30):
+        drawn = (rng.random(len(who)) < rng.permutation(rates)[who]).astype(int)
+        again = ds.remove_columns("prediction").add_column("prediction", drawn)
+        for speaker in alarms:
+            alarms[speaker] += bool(
+                (hs.find_subgroups(again, by, "prediction", speaker=speaker).columns["q"] <= 0.05).any()
+            )
+    assert alarms["speakerId"] <= 1
+    assert alarms[None] >= 20  # the trap
