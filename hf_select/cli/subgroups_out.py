@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings as heard
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,9 @@ def choose(
         redundancy = float(f"{largest / 20:.2g}") if math.isfinite(largest) else 0.0
     candidates = groups.worst(redundancy=redundancy, max_q=max_q, min_speakers=min_speakers)
     limits = {"redundancy": redundancy, "max_q": max_q, "min_speakers": min_speakers}
-    worst = candidates[:k]
+    with heard.catch_warnings():
+        heard.simplefilter("ignore", UserWarning)  # fewer than asked for: the table says how many there are
+        worst = candidates.worst(k, distinct=True)
     said = [*notes, *groups.notes]
     if groups.speaker is None:
         said.append(
@@ -141,7 +144,7 @@ def _limits(found: Found) -> str:
     if not found.candidates:
         return f"None of them is worse than all rows and one {asked}: ask for less, such as --redundancy 0."
     by = f"by {found.groups.speaker}" if found.groups.speaker is not None else "by rows"
-    return f"The worst {len(found.worst):,} of {found.candidates:,} {asked}; q and intervals {by}."
+    return f"The worst {len(found.worst):,} of {found.candidates:,} {asked}, each set of rows once; q and intervals {by}."
 
 
 # -- values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,6 +27,12 @@ class BitSets(NamedTuple):
         code = np.concatenate([np.arange(size) for size in sizes] or [np.zeros(0, np.int64)])
         words = np.stack(sets) if sets else np.zeros((0, 1), np.uint64)
         return cls(words, attribute.astype(np.int64), code.astype(np.int64))
+
+    def digest(self, codes: NDArray[np.int16]) -> bytes:
+        """Return a digest of the rows that have these codes (one per attribute, -1 = any): equal rows, equal digests."""
+        place = {(int(a), int(c)): item for item, (a, c) in enumerate(zip(self.attribute, self.code, strict=True))}
+        items = [place[attribute, int(code)] for attribute, code in enumerate(codes) if code >= 0]
+        return hashlib.blake2b(np.bitwise_and.reduce(self.words[items], axis=0).tobytes(), digest_size=16).digest()
 
     def some(self, items: NDArray[np.int64]) -> BitSets:
         """Return some of the items."""

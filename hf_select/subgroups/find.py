@@ -130,6 +130,7 @@ def find_subgroups(
         speaker_names=speaker_names,
         rare=_rare(sets, attributes, min_count),
         notes=tuple(notes),
+        _sets=sets,
     )
 
 
@@ -162,6 +163,7 @@ def measure_again(groups: Subgroups, ds: Any) -> Subgroups:
         rare=_rare(sets, groups.attributes, groups.min_count),
         notes=tuple(_gaps(groups.attributes, codes, columns)),
         _whole=None,
+        _sets=sets,
     )
 
 

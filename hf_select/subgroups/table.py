@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hf_select.errors import ArgumentError
 from hf_select.subgroups.attributes import Attribute
+from hf_select.subgroups.bits import BitSets
 from hf_select.subgroups.conditions import Condition, phrase
 from hf_select.subgroups.lattice import Lattice
 from hf_select.subgroups.outcomes import OutcomeRecipe
@@ -70,6 +71,7 @@ class Subgroups(Sequence[Subgroup]):
     rare: tuple[RareSubgroup, ...] = ()
     notes: tuple[str, ...] = ()
     _whole: Subgroups | None = field(default=None)
+    _sets: BitSets | None = field(default=None)  # the rows of each value, where they are known
 
     # -- as a sequence
 
@@ -145,6 +147,7 @@ class Subgroups(Sequence[Subgroup]):
         redundancy: float | None = None,
         max_q: float | None = None,
         min_speakers: int | None = None,
+        distinct: bool = False,
     ) -> Subgroups:
         """Return the k subgroups that diverge most to the bad side.
 
@@ -155,6 +158,8 @@ class Subgroups(Sequence[Subgroup]):
                 FSC and 0.04 for ITALIC; the right value depends on the model. None: keep all.
             max_q: leave out subgroups whose q is above this (0 to 1), or that could not be tested.
             min_speakers: leave out subgroups with rows of fewer speakers; needs `speaker=` in `find_subgroups`.
+            distinct: of subgroups that hold exactly the same rows under other conditions keep one, with the fewest. A table
+                that was read from disk does not know its rows.
 
         Returns:
             A table; the set of all rows is never in it, and neither is a subgroup that does not diverge to the bad side.
@@ -176,8 +181,11 @@ class Subgroups(Sequence[Subgroup]):
         if min_speakers is not None:
             keep &= self.columns["speakers"] >= min_speakers
         rows = np.flatnonzero(keep)
+        if distinct:
+            rows = self._distinct(rows, k)
         if k is not None and len(rows) < k:
             limits = {"redundancy": redundancy, "max_q": max_q, "min_speakers": min_speakers}
+            limits |= {"distinct": True} if distinct else {}
             asked = ", ".join(f"{name}={value}" for name, value in limits.items() if value is not None)
             warnings.warn(
                 f"worst({k}): {len(rows)} of {len(self)} subgroups are worse than all rows{' and meet ' + asked if asked else ''}; "
@@ -285,6 +293,26 @@ class Subgroups(Sequence[Subgroup]):
     def _rows(self, rows: NDArray[np.int64]) -> Subgroups:
         columns = {name: values[rows] for name, values in self.columns.items()}
         return replace(self, codes=self.codes[rows], columns=columns, _whole=self._whole or self)
+
+    def _distinct(self, rows: NDArray[np.int64], k: int | None) -> NDArray[np.int64]:
+        """Return of those of `rows` that hold the same rows of the dataset the shortest; k at most."""
+        if self._sets is None:
+            raise ArgumentError(
+                "distinct=True needs the table that find_subgroups or measure gave, not one read from disk."
+            )
+        length = (self.codes >= 0).sum(axis=1)
+        place: dict[bytes, int] = {}
+        kept: list[int] = []
+        for row in rows.tolist():
+            digest = self._sets.digest(self.codes[row])
+            if digest not in place:
+                if len(kept) == k:
+                    break
+                place[digest] = len(kept)
+                kept.append(row)
+            elif length[row] < length[kept[place[digest]]]:
+                kept[place[digest]] = row
+        return np.array(kept, dtype=np.int64)
 
     def _bad(self, divergence: Any) -> Any:
         return divergence < 0 if self.direction == "lower" else divergence > 0

@@ -327,3 +327,29 @@ def test_what_is_too_rare_is_remembered():
     )
     groups = hs.find_subgroups(ds, ["a", "b"], "ok", min_support=5)
     assert {(str(r), r.count) for r in groups.rare} == {("a = z", 2), ("a = x and b = q", 1), ("a = y and b = p", 0)}
+
+
+def test_the_same_rows_under_another_name_can_be_left_out(tmp_path):
+    """All men are old and all old are men: a subgroup of one is a subgroup of the other."""
+    gender, noisy = ["m", "f"] * 30, [True, True, False] * 20
+    columns = {"gender": gender, "age": ["old" if g == "m" else "young" for g in gender], "noisy": noisy}
+    wrong = [g == "m" and n for g, n in zip(gender, noisy, strict=True)]
+    ds = Dataset.from_dict({**columns, "correct": [not w for w in wrong]})
+    groups = hs.find_subgroups(ds, list(columns), "correct")
+    names = [str(g) for g in groups.worst(redundancy=0.0)]
+    assert names == [
+        "gender = m and noisy = True",
+        "age = old and noisy = True",
+        "gender = m",
+        "age = old",
+        "noisy = True",
+    ]
+    once = groups.worst(redundancy=0.0, distinct=True)
+    assert [str(g) for g in once] == ["gender = m and noisy = True", "gender = m", "noisy = True"]
+    assert [str(g) for g in groups.worst(2, distinct=True)] == ["gender = m and noisy = True", "gender = m"]
+    with pytest.warns(UserWarning, match=r"worst\(4\): 3 of .* meet redundancy=0\.0, distinct=True"):
+        groups.worst(4, redundancy=0.0, distinct=True)
+    assert len(groups.measure(ds.select(range(30))).worst(redundancy=0.0, distinct=True)) == 3
+    groups.save(tmp_path / "g.json")
+    with pytest.raises(ArgumentError, match="read from disk"):
+        hs.Subgroups.load(tmp_path / "g.json").worst(1, distinct=True)
