@@ -9,6 +9,7 @@
     ├── DatasetError            a dataset that can't be found, read or understood   (also a ValueError)
     ├── TransformError          a transform that failed on a row                    (also a RuntimeError)
     ├── ProcessError            another process of this run died or failed          (also a RuntimeError)
+    ├── HubError                the Hub refused, or could not be reached            (also an OSError)
     ├── OutputError             a place that can't be written, or is already taken  (also an OSError)
     └── MissingPackageError     an optional package that is needed here             (also an ImportError)
 
@@ -50,6 +51,10 @@ class TransformError(HfSelectError, RuntimeError):
 
 class ProcessError(HfSelectError, RuntimeError):
     """Another process of this run died or failed; the message names it and the rows it worked on."""
+
+
+class HubError(HfSelectError, OSError):
+    """The Hub refused what was asked, or could not be reached; the message says what to do."""
 
 
 class OutputError(HfSelectError, OSError):

@@ -20,7 +20,7 @@ from hf_select.rows import audio_column, base_positions, plain, take_rows
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["check_output", "new_folder", "write_parquet"]
+__all__ = ["check_output", "new_folder", "parquet_shards", "write_parquet"]
 
 _BATCH_ROWS = 256
 _SHARD_BYTES = 500_000_000
@@ -74,14 +74,31 @@ def new_folder(folder: Path, *, overwrite: bool = False, mark: str = "selection.
 def write_parquet(ds: Dataset, folder: Path, *, split: str = "train", audio_root: str | None = None) -> list[Path]:
     """Write a dataset as `data/<split>-*.parquet` with its audio embedded; `load_dataset(folder)` reads it back.
 
+    Returns:
+        The files written; see `parquet_shards`.
+    """
+    (folder / "data").mkdir(exist_ok=True)
+    files = list(parquet_shards(ds, folder / "data", split=split, audio_root=audio_root))
+    return [file.rename(file.with_name(f"{split}-{i:05d}-of-{len(files):05d}.parquet")) for i, file in enumerate(files)]
+
+
+def parquet_shards(
+    ds: Dataset,
+    folder: Path,
+    *,
+    split: str = "train",
+    audio_root: str | None = None,
+    shard_bytes: int = _SHARD_BYTES,
+) -> Iterator[Path]:
+    """Write a dataset as `<split>-00000.parquet` and so on, and yield each file once it is whole.
+
     Rows are copied as they are stored, a few hundred at a time; sound that lies in files is read from inside `audio_root`
-    (or the Hub's cache) and from nowhere else. Every page carries a checksum.
+    (or the Hub's cache) and from nowhere else. Every page carries a checksum. A caller that removes each file before the
+    next never has more than one on disk.
 
     Args:
         ds: the dataset. folder: an existing folder. split: name of the split. audio_root: see `hf_select.audio`.
-
-    Returns:
-        The files written.
+        shard_bytes: about as large as a file may become, before compression.
 
     Raises:
         AudioError: a row names a file that must not be read, or can't be.
@@ -95,27 +112,30 @@ def write_parquet(ds: Dataset, folder: Path, *, split: str = "train", audio_root
         ds = ds.cast_column(name, Audio(sampling_rate=feature.sampling_rate))
     schema = ds.features.arrow_schema
     schema = schema.with_metadata({b"huggingface": json.dumps({"info": {"features": ds.features.to_dict()}}).encode()})
-    (folder / "data").mkdir(exist_ok=True)
-    files: list[Path] = []
     writer: pq.ParquetWriter | None = None
-    size = 0
-    with tqdm(total=len(ds), unit=" rows", desc="writing") as bar:
-        for table in _tables(ds):
-            if name is not None:
-                table = _embed(table, name, audio_root)
-            if writer is None or size > _SHARD_BYTES:
-                if writer is not None:
+    number = size = 0
+    file = folder / f"{split}-00000.parquet"
+    try:
+        with tqdm(total=len(ds), unit=" rows", desc="writing") as bar:
+            for table in _tables(ds):
+                if name is not None:
+                    table = _embed(table, name, audio_root)
+                if writer is not None and size > shard_bytes:
                     writer.close()
-                files.append(folder / "data" / f"{split}-{len(files):05d}.tmp")
-                writer, size = _writer(files[-1], schema), 0
-            writer.write_table(table.cast(schema))
-            size += table.nbytes
-            bar.update(table.num_rows)
-    if writer is None:
-        files.append(folder / "data" / f"{split}-00000.tmp")
-        writer = _writer(files[-1], schema)
-    writer.close()
-    return [file.rename(file.with_name(f"{split}-{i:05d}-of-{len(files):05d}.parquet")) for i, file in enumerate(files)]
+                    writer = None
+                    yield file
+                    number, size = number + 1, 0
+                    file = folder / f"{split}-{number:05d}.parquet"
+                if writer is None:
+                    writer = _writer(file, schema)
+                writer.write_table(table.cast(schema))
+                size += table.nbytes
+                bar.update(table.num_rows)
+        writer = writer or _writer(file, schema)
+    finally:
+        if writer is not None:
+            writer.close()
+    yield file
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

@@ -1,0 +1,121 @@
+"""What may be published of a source: its rows or an index alone, which columns, under which licence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hf_select.errors import ArgumentError, ColumnError
+from hf_select.rows import base_column
+
+__all__ = ["Origin", "Terms", "columns_to_publish", "origin_of", "terms_of"]
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SPEAKER = re.compile(r"speaker|spk|client_?id", re.IGNORECASE)
+_NO_DERIVATIVES = re.compile(r"(^|-)nd(-|$)|no-?deriv", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a dataset was loaded from: a repository on the Hub, its commit, configuration and split; None where unknown."""
+
+    repo_id: str | None = None
+    revision: str | None = None
+    config: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Under which terms a subset is published.
+
+    Attributes:
+        licence: as the Hub writes it, such as "cc-by-4.0". rows: rows, or (False) the index alone. private: of the new
+            repository. gate: front matter that gates the source, inherited. said: sentences about what was decided.
+    """
+
+    licence: str
+    rows: bool
+    private: bool
+    gate: dict[str, Any]
+    said: tuple[str, ...]
+
+
+def origin_of(ds: Any, source: str | None, revision: str | None) -> Origin:
+    """Say where a dataset comes from: what the caller says, else what the cache of `datasets` shows."""
+    found = _from_cache(ds)
+    config, split = ds.info.config_name, str(ds.split) if ds.split is not None else None
+    if source is None:
+        return Origin(found[0], revision or found[1], config if found[0] else None, split if found[0] else None)
+    return Origin(source, revision or (found[1] if found[0] == source else None), config, split)
+
+
+def _from_cache(ds: Any) -> tuple[str | None, str | None]:
+    """Return (repository, commit) from paths such as .../datasets/google___speech_commands/v0.02/0.0.0/<commit>/x.arrow."""
+    for file in getattr(ds, "cache_files", None) or []:
+        parts = str(file["filename"]).replace("\\", "/").split("/")
+        name = next((part for part in parts if "___" in part), None)
+        commit = next((part for part in reversed(parts) if _COMMIT.fullmatch(part)), None)
+        if name and commit:
+            return name.replace("___", "/", 1), commit
+    return None, None
+
+
+def terms_of(
+    api: Any, origin: Origin, *, rows: bool | None, licence: str | None, private: bool | None, ds_licence: str | None
+) -> Terms:
+    """Decide, from the terms of the source, what may be published.
+
+    Raises:
+        ArgumentError: the licence is not known and not given; or rows are asked for that must not be published.
+    """
+    card, gated, hidden = _of_source(api, origin)
+    known = licence or card.get("license") or ds_licence or None
+    known = known[0] if isinstance(known, list) else known
+    if not known:
+        where = f"The source {origin.repo_id} states none" if origin.repo_id else "The dataset states none"
+        raise ArgumentError(
+            f"publish needs a licence. {where}: pass licence=, such as 'cc-by-4.0', or 'other' if none of the Hub's fits."
+        )
+    said = []
+    closed = bool(_NO_DERIVATIVES.search(str(known)))
+    if closed and rows:
+        raise ArgumentError(f"The licence {known} allows no derivatives: publish with rows=False (the index alone).")
+    allowed = not (closed or gated or hidden) if rows is None else rows
+    if rows is None and not allowed:
+        why = f"its licence ({known}) allows no derivatives" if closed else "it is gated" if gated else "it is private"
+        said.append(f"Only the index is published, since {why}: keys, ranks and scores, with the pinned source.")
+    gate = {name: value for name, value in card.items() if name.startswith("extra_gated")} if allowed else {}
+    if hidden and private is False and allowed:
+        raise ArgumentError("The source is private: its rows are not published openly. Pass private=True or rows=False.")
+    if hidden and allowed and private is None:
+        said.append("The repository is private, as its source is.")
+    return Terms(str(known), allowed, bool(hidden and allowed) if private is None else private, gate, tuple(said))
+
+
+def _of_source(api: Any, origin: Origin) -> tuple[dict[str, Any], bool, bool]:
+    """Return (card, whether it is gated, whether it is private) of the source."""
+    if origin.repo_id is None:
+        return {}, False, False
+    info = api.dataset_info(origin.repo_id, revision=origin.revision)
+    card = info.card_data.to_dict() if info.card_data is not None else {}
+    return card, bool(info.gated), bool(info.private)
+
+
+def columns_to_publish(ds: Any, columns: Sequence[str] | None) -> tuple[list[str], tuple[str, ...]]:
+    """Choose the columns: (names, sentences about what is left out). Vectors and speakers only where they are named."""
+    import pyarrow as pa
+
+    if columns is not None:
+        if strange := [name for name in columns if name not in ds.column_names]:
+            raise ColumnError(f"columns=: there is no column {strange[0]!r}. Columns there are: {', '.join(ds.column_names)}.")
+        return [name for name in ds.column_names if name in columns], ()
+    kept, left = [], []
+    for name in ds.column_names:
+        kind = base_column(ds, name).type
+        vectors = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        (left if vectors or _SPEAKER.search(name) else kept).append(name)
+    said = f"Left out: {', '.join(left)} (vectors and speakers are published only where columns= names them)." if left else ""
+    return kept, (said,) if said else ()

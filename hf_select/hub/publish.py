@@ -1,0 +1,190 @@
+"""publish: a Selection as a named subset on the Hub, with its record, figures and card, in one commit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hf_select.errors import ArgumentError, HubError, SelectionError
+from hf_select.export import parquet_shards
+from hf_select.hub.commit import Change, Uploads, commit, patiently
+from hf_select.hub.policy import Origin, Terms, columns_to_publish, origin_of, terms_of
+from hf_select.report.markdown import without_paths
+from hf_select.rows import require_dataset
+from hf_select.selection import Selection
+
+__all__ = ["MANIFEST", "Published", "config_of", "publish"]
+
+MANIFEST = "files.json"  # name and SHA-256 of every file of a config
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published: where, at which commit, whether anything changed, and sentences about what was decided."""
+
+    repo_id: str
+    config_name: str
+    revision: str
+    rows: bool
+    changed: bool
+    said: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        what = "rows" if self.rows else "index"
+        how = "" if self.changed else " (nothing had changed)"
+        lines = [f"{self.repo_id}, config {self.config_name} ({what}), at commit {self.revision}{how}"]
+        return "\n".join(lines + [f"  note: {sentence}" for sentence in self.said])
+
+
+def publish(
+    ds: Any,
+    selection: Selection,
+    repo_id: str,
+    *,
+    config_name: str | None = None,
+    rows: bool | None = None,
+    columns: Sequence[str] | None = None,
+    source: str | None = None,
+    source_revision: str | None = None,
+    licence: str | None = None,
+    private: bool | None = None,
+    by: Sequence[str] = (),
+    card: str | None = None,
+    token: str | bool | None = None,
+    overwrite: bool = False,
+    audio_root: str | None = None,
+    shard_bytes: int = 500_000_000,
+) -> Published | None:
+    """Publish the rows (or the index) of a Selection as a named config of a dataset repository on the Hub.
+
+    Args:
+        ds: the dataset that was selected from, in any order of rows.
+        selection: what to keep of it.
+        repo_id: "name/repository"; made if it is not there.
+        config_name: letters, digits, ".", "_" and "-"; None: method and budget, such as "kmeans-70".
+        rows: publish rows; False: keys, ranks and scores with the pinned source. None: as the source's licence, gate and
+            privacy allow.
+        columns: columns to publish; None: all but vectors and speakers.
+        source, source_revision: repository and commit that `ds` came from, where the cache does not show it.
+        licence: as the Hub writes it; None: the source's.
+        private: of a repository that is made now. None: as the source is.
+        by: columns to count kept and total rows by, in the card.
+        card: text to open the card with.
+        token: see huggingface_hub; None: of the `hf` login.
+        overwrite: replace a config of this name that holds another Selection.
+        audio_root: folder of the dataset's own files; rows that name files elsewhere are refused.
+        shard_bytes: about as large as a file of rows becomes.
+
+    Returns:
+        What was published; None in all processes but the first.
+
+    Raises:
+        ArgumentError, SelectionError: it does not fit together. HubError: no permission, or the Hub could not be reached.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return None
+    require_dataset(ds, "publish")
+    name = config_of(selection) if config_name is None else config_name
+    _check(selection, repo_id, name)
+    kept = selection.apply(ds)
+    api = _api(token, repo_id)
+    origin = origin_of(ds, source, source_revision)
+    terms = terms_of(api, origin, rows=rows, licence=licence, private=private, ds_licence=ds.info.license)
+    if not terms.rows and (origin.repo_id is None or origin.revision is None):
+        raise ArgumentError(
+            "An index names the source that its rows are in: pass source='name/repository' and source_revision=, a commit."
+        )
+    names, said = columns_to_publish(kept, columns) if terms.rows else ([], ())
+    record = _shareable(selection, origin, terms)
+    patiently(lambda: api.create_repo(repo_id, repo_type="dataset", private=terms.private, exist_ok=True))
+    _refuse_other(api, repo_id, name, record, overwrite=overwrite)
+    uploads = Uploads(api, repo_id)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if terms.rows:
+            for file in parquet_shards(kept.select_columns(names), folder, audio_root=audio_root, shard_bytes=shard_bytes):
+                uploads.add(f"{name}/{file.name}", file)
+                file.unlink()
+        record.save(folder / "selection")
+        for file in sorted((folder / "selection").iterdir()):
+            uploads.add(f"{name}/selection/{file.name}", file)
+        raise NotImplementedError  # figures and card
+
+
+def config_of(selection: Selection) -> str:
+    """Return a name for a config: the method and what it keeps, such as "kmeans-70" or "random-2.5h"."""
+    budget = str(selection.budget).replace(" ", "").replace("%", "")
+    try:
+        share = float(budget)
+        budget = f"{100 * share:g}" if isinstance(selection.budget, float) or "%" not in str(selection.budget) and share <= 1 else f"{share:g}"
+    except ValueError:
+        pass
+    words = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{selection.method.removeprefix('select_')}-{budget}")
+    return words.replace("_", "-").strip("-.")[:96]
+
+
+def _check(selection: Selection, repo_id: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ArgumentError(
+            f"config_name= is made of letters, digits, '.', '_' and '-', begins with a letter or digit, and has at most 96; got {name!r}."
+        )
+    if repo_id.count("/") != 1 or not all(_NAME.fullmatch(part) for part in repo_id.split("/")):
+        raise ArgumentError(f"repo_id= is 'name/repository' as on the Hub; got {repo_id!r}.")
+    if not len(selection):
+        raise ArgumentError(f"The Selection keeps none of {selection.num_rows} rows: there is nothing to publish.")
+
+
+def _api(token: str | bool | None, repo_id: str) -> Any:
+    """Return the Hub's client, once it is known that this token may write there."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    api = HfApi(token=token)
+    try:
+        who = patiently(api.whoami)
+    except (LocalTokenNotFoundError, HfHubHTTPError, HubError) as error:
+        raise HubError(f"Log in first (`hf auth login`, or token=): {str(error).splitlines()[0]}") from error
+    role = who.get("auth", {}).get("accessToken", {}).get("role")
+    if role == "read":
+        raise HubError(f"The token of {who.get('name')} may only read: make one that may write to {repo_id}.")
+    return api
+
+
+def _shareable(selection: Selection, origin: Origin, terms: Terms) -> Selection:
+    """Return the Selection as it may be shared: with its pinned source, and without local paths."""
+    group = selection.group.copy()
+    for row, name in enumerate(group):
+        if name is not None and ("/" in name or "\\" in name):
+            group[row] = without_paths(name)
+    pinned = {"repo_id": origin.repo_id, "revision": origin.revision, "config": origin.config, "split": origin.split}
+    source = {**selection.source, **{name: value for name, value in pinned.items() if value is not None}}
+    source["licence"], source["rows_published"] = terms.licence, terms.rows
+    warnings = tuple(without_paths(warning) for warning in selection.warnings)
+    return replace(selection, group=group, source=source, warnings=warnings)
+
+
+def _refuse_other(api: Any, repo_id: str, name: str, record: Selection, *, overwrite: bool) -> None:
+    """Refuse to replace a config that holds another Selection, unless told to."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        path = patiently(
+            lambda: api.hf_hub_download(repo_id, f"{name}/selection/selection.json", repo_type="dataset")
+        )
+    except EntryNotFoundError:
+        return
+    there = json.loads(Path(path).read_text(encoding="utf-8"))
+    same = {**record.record(), "rows_kept": len(record)}
+    if not overwrite and any(there.get(key) != json.loads(json.dumps(value)) for key, value in same.items()):
+        raise SelectionError(
+            f"{repo_id} has a config {name!r} with another Selection ({there.get('method')}, budget {there.get('budget')}): "
+            "choose another config_name=, or pass overwrite=True."
+        )

@@ -1,0 +1,112 @@
+"""load_subset: a published subset again, from its rows or through its index from the pinned source."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hf_select.errors import HubError, SelectionError
+from hf_select.hub.commit import patiently
+from hf_select.selection import Selection
+
+__all__ = ["MANIFEST", "load_selection", "load_subset", "read_manifest"]
+
+MANIFEST = "selection/files.json"  # SHA-256 of every file of a config
+
+
+def load_subset(
+    repo_id: str,
+    config_name: str | None = None,
+    *,
+    revision: str | None = None,
+    streaming: bool = False,
+    token: str | bool | None = None,
+) -> Any:
+    """Load a subset that `publish` made: the same rows, whether they or an index of them were published.
+
+    Args:
+        repo_id: the repository. config_name: which subset; None: the only one.
+        revision: commit, tag or branch of it; None: the newest.
+        streaming: give an IterableDataset. Of rows it is what the Hub holds, unchecked; of an index rows are matched by key.
+        token: see huggingface_hub.
+
+    Returns:
+        The rows, in the order of the source, as a Dataset (every file checked against its SHA-256) or an IterableDataset.
+
+    Raises:
+        HubError: no such repository or subset, or a file is damaged. SelectionError: rows of the source are no longer those
+            that were selected from, with their number.
+    """
+    from datasets import load_dataset
+
+    name, selection, manifest, commit = load_selection(repo_id, config_name, revision=revision, token=token)
+    source = selection.source
+    if not source.get("rows_published", True):
+        asked = {"revision": source["revision"], "split": source.get("split") or "train", "token": token}
+        rows = load_dataset(source["repo_id"], source.get("config"), streaming=streaming, **asked)
+        return selection.apply(rows)
+    if streaming:
+        return load_dataset(repo_id, name, split="train", revision=commit, streaming=True, token=token)
+    files = [path for path in manifest if path.startswith(f"{name}/") and path.endswith(".parquet") and "/selection/" not in path]
+    local = [str(_checked(repo_id, path, commit, manifest[path], token)) for path in sorted(files)]
+    return load_dataset("parquet", data_files={"train": local}, split="train")
+
+
+def load_selection(
+    repo_id: str, config_name: str | None, *, revision: str | None, token: str | bool | None
+) -> tuple[str, Selection, dict[str, str], str]:
+    """Return (config, its Selection, path -> SHA-256 of its files, commit), every byte of the record checked."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    try:
+        info = patiently(lambda: api.dataset_info(repo_id, revision=revision))
+    except Exception as error:
+        raise HubError(f"{repo_id} can't be read from the Hub: {str(error).splitlines()[0]}") from error
+    there = [file.rfilename for file in info.siblings or []]
+    names = sorted(path.removesuffix(f"/{MANIFEST}") for path in there if path.endswith(f"/{MANIFEST}"))
+    if config_name is None and len(names) == 1:
+        config_name = names[0]
+    if config_name not in names:
+        raise HubError(f"{repo_id} has no subset {config_name!r}. Subsets there are: {', '.join(names) or 'none'}.")
+    manifest = read_manifest(_download(repo_id, f"{config_name}/{MANIFEST}", info.sha, token).read_bytes(), repo_id)
+    with tempfile.TemporaryDirectory() as scratch:
+        for file in ("selection.json", "selection.parquet"):
+            path = f"{config_name}/selection/{file}"
+            (Path(scratch) / file).write_bytes(_checked(repo_id, path, info.sha, manifest.get(path), token).read_bytes())
+        return config_name, Selection.load(scratch), manifest, info.sha
+
+
+def read_manifest(text: bytes, repo_id: str) -> dict[str, str]:
+    """Read path -> SHA-256 from a manifest, which names its own."""
+    try:
+        found = json.loads(text)
+        files, said = found["files"], found["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise HubError(f"The list of files of {repo_id} is damaged: {error}.") from error
+    if hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest() != said:
+        raise HubError(f"The list of files of {repo_id} is damaged: its checksum differs.")
+    return dict(files)
+
+
+def _checked(repo_id: str, path: str, commit: str, wanted: str | None, token: str | bool | None) -> Path:
+    file = _download(repo_id, path, commit, token)
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != wanted:
+        raise SelectionError(
+            f"{path} of {repo_id} is damaged: its checksum differs from the one it was published with. Remove {file.name} from the "
+            "cache of the Hub, and load again."
+        )
+    return file
+
+
+def _download(repo_id: str, path: str, commit: str, token: str | bool | None) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    return Path(patiently(lambda: hf_hub_download(repo_id, path, repo_type="dataset", revision=commit, token=token)))
