@@ -45,13 +45,14 @@ class Uploads:
         self._api, self._repo_id = api, repo_id
         self.additions: dict[str, Any] = {}
         self.sha256: dict[str, str] = {}
+        self.size: dict[str, int] = {}
 
     def add(self, path: str, file: Path) -> None:
         """Upload a file that is to stand at `path`; content that the Hub has already is not sent again."""
         from huggingface_hub import CommitOperationAdd
 
         addition = CommitOperationAdd(path_in_repo=path, path_or_fileobj=str(file))
-        self.sha256[path] = addition.upload_info.sha256.hex()
+        self.sha256[path], self.size[path] = addition.upload_info.sha256.hex(), addition.upload_info.size
         patiently(
             lambda: self._api.preupload_lfs_files(
                 self._repo_id, [addition], repo_type="dataset", free_memory=False, num_threads=1
@@ -154,6 +155,10 @@ def _same_blob(addition: Any, there: tuple[str, str | None] | None) -> bool:
 
 def _wait_or_raise(error: Exception, attempt: int) -> None:
     """Wait before the next attempt where an error may pass; else raise it in our words."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    if isinstance(error, EntryNotFoundError):
+        raise error
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is None and not _is_connection(error):
         raise error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,19 @@ from hf_select.readers import read_groups, read_values
 from hf_select.rows import base_column
 from hf_select.selection import EXCLUDED, Selection
 
-__all__ = ["FEW", "LARGE_SHARE", "count_values", "excluded_reasons", "speaker_counts", "uneven_sentences"]
+__all__ = [
+    "FEW",
+    "LARGE_SHARE",
+    "MOST_VALUES",
+    "count_values",
+    "excluded_reasons",
+    "speaker_counts",
+    "uneven_sentences",
+]
 
 FEW = 5  # a cell of fewer rows could point at a person
 LARGE_SHARE = 0.1  # of the kept rows from one speaker
+MOST_VALUES = 40  # rows of a table; the rest is summed up
 _NAMED = 6  # values that a sentence names
 _SHIFT = 0.25  # of the interquartile range: a median that moved further is told
 _MEASURED = ("snr_db", "duration", "words_per_second", "f0_median_hz", "audio_rms_dbfs", "audio_clipped_share")
@@ -29,19 +39,15 @@ def count_values(ds: Any, kept: NDArray[np.bool_], column: str, duration: str | 
     Values with fewer than 5 rows in the source are not named. Where 1 to 4 rows are kept, their number is None.
 
     Returns:
-        {"column", "values": [[value, kept, total, kept_hours, total_hours]], "hidden": {"values", "rows"}, "lost",
-        "balance": [classes before, after, balance before, after]}.
+        {"column", "values": [[value, kept, total, kept_hours, total_hours]], "rest": the sums of those after the first 40,
+        "hidden": {"values", "rows"}, "quarters": whether numbers were cut into quarters, "balance": [values before, after,
+        balance before, after]}.
     """
     table = kept_by_value(ds, kept, column, duration)
-    values, small, tiny = [], 0, 0
-    for value, row in zip(table.index, table.to_dict("records"), strict=True):
-        rows, total = int(row["kept"]), int(row["total"])
-        if total < FEW:
-            small, tiny = small + 1, tiny + total
-            continue
-        few = 0 < rows < FEW
-        hours = (row["kept_hours"], row["total_hours"]) if duration else (None, None)
-        values.append([str(value), None if few else rows, total, None if few else hours[0], hours[1]])
+    large = table[table["total"] >= FEW]
+    tiny = int(table["total"].sum() - large["total"].sum())
+    values = [[str(value), *_given(row)] for value, row in zip(large.index, large.to_dict("records"), strict=True)]
+    rest = large.iloc[MOST_VALUES:]
     names = named_values(ds, column)
     known = names != "(none)"
     classes, left = set(names[known]), names[known & kept]
@@ -49,9 +55,28 @@ def count_values(ds: Any, kept: NDArray[np.bool_], column: str, duration: str | 
     return {
         "column": column,
         "values": values,
-        "hidden": {"values": small, "rows": tiny if tiny >= FEW else None},
+        "rest": _given(rest.sum().to_dict()) if len(rest) else None,
+        "hidden": {"values": len(table) - len(large), "rows": tiny if tiny >= FEW else None},
+        "quarters": _is_number(ds, column) and any(" to " in value for value, *_ in values),
         "balance": [len(classes), len(set(left)), before, after],
     }
+
+
+def _given(row: Mapping[Any, Any]) -> list[Any]:
+    """Return [kept, total, kept_hours, total_hours] of a value as they may be given out."""
+    rows, few = int(row["kept"]), 0 < row["kept"] < FEW
+    hours = float(row["kept_hours"]) if "kept_hours" in row and not few else None
+    return [
+        None if few else rows,
+        int(row["total"]),
+        hours,
+        float(row["total_hours"]) if "total_hours" in row else None,
+    ]
+
+
+def _is_number(ds: Any, column: str) -> bool:
+    kind = base_column(ds, column).type
+    return not hasattr(ds.features[column], "int2str") and (pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def excluded_reasons(selection: Selection) -> list[list[Any]]:
@@ -115,7 +140,9 @@ def _of_speakers(speakers: dict[str, Any]) -> list[str]:
     found = []
     if speakers["most"] > max(LARGE_SHARE, 2 / max(speakers["kept"], 1)):
         before = speakers["most_before"]
-        found.append(f"One speaker gives {speakers['most']:.0%} of the kept rows (the largest in the source: {before:.0%}).")
+        found.append(
+            f"One speaker gives {speakers['most']:.0%} of the kept rows (the largest in the source: {before:.0%})."
+        )
     gone = speakers["total"] - speakers["kept"]
     if gone:
         found.append(f"{gone:,} of {speakers['total']:,} speakers of the source have no row left.")
@@ -124,8 +151,7 @@ def _of_speakers(speakers: dict[str, Any]) -> list[str]:
 
 def _shift(ds: Any, kept: NDArray[np.bool_], column: str) -> list[str]:
     """Tell of a measured column whose median moved: noise, length or pace that was dropped with the rows."""
-    kind = base_column(ds, column).type
-    if hasattr(ds.features[column], "int2str") or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+    if not _is_number(ds, column):
         return []
     numbers = read_values(ds, column)
     there = np.isfinite(numbers)
@@ -136,7 +162,9 @@ def _shift(ds: Any, kept: NDArray[np.bool_], column: str) -> list[str]:
     if abs(now - middle) <= _SHIFT * (high - low):
         return []
     lacks = "high" if now < middle else "low"
-    return [f"Kept rows have a median {column} of {now:.4g}, all rows {middle:.4g}: {lacks} values are under-represented."]
+    return [
+        f"Kept rows have a median {column} of {now:.4g}, all rows {middle:.4g}: {lacks} values are under-represented."
+    ]
 
 
 def _some(values: list[str]) -> str:

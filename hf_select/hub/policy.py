@@ -33,13 +33,13 @@ class Terms:
 
     Attributes:
         licence: as the Hub writes it, such as "cc-by-4.0". rows: rows, or (False) the index alone. private: of the new
-            repository. gate: front matter that gates the source, inherited. said: sentences about what was decided.
+            repository. card: front matter of the source. said: sentences about what was decided.
     """
 
     licence: str
     rows: bool
     private: bool
-    gate: dict[str, Any]
+    card: dict[str, Any]
     said: tuple[str, ...]
 
 
@@ -87,12 +87,11 @@ def terms_of(
     if rows is None and not allowed:
         why = f"its licence ({known}) allows no derivatives" if closed else "it is gated" if gated else "it is private"
         said.append(f"Only the index is published, since {why}: keys, ranks and scores, with the pinned source.")
-    gate = {name: value for name, value in card.items() if name.startswith("extra_gated")} if allowed else {}
     if hidden and private is False and allowed:
         raise ArgumentError("The source is private: its rows are not published openly. Pass private=True or rows=False.")
     if hidden and allowed and private is None:
         said.append("The repository is private, as its source is.")
-    return Terms(str(known), allowed, bool(hidden and allowed) if private is None else private, gate, tuple(said))
+    return Terms(str(known), allowed, bool(hidden and allowed) if private is None else private, card, tuple(said))
 
 
 def _of_source(api: Any, origin: Origin) -> tuple[dict[str, Any], bool, bool]:

@@ -14,15 +14,18 @@ from typing import Any
 
 from hf_select.errors import ArgumentError, HubError, SelectionError
 from hf_select.export import parquet_shards
+from hf_select.hub.card import card_of
 from hf_select.hub.commit import Change, Uploads, commit, patiently
+from hf_select.hub.facts import config_facts
 from hf_select.hub.policy import Origin, Terms, columns_to_publish, origin_of, terms_of
+from hf_select.hub.subset import MANIFEST
+from hf_select.report import plot_labels
 from hf_select.report.markdown import without_paths
 from hf_select.rows import require_dataset
 from hf_select.selection import Selection
 
-__all__ = ["MANIFEST", "Published", "config_of", "publish"]
+__all__ = ["Published", "config_of", "publish"]
 
-MANIFEST = "files.json"  # name and SHA-256 of every file of a config
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
@@ -56,6 +59,7 @@ def publish(
     source_revision: str | None = None,
     licence: str | None = None,
     private: bool | None = None,
+    label: str | None = None,
     by: Sequence[str] = (),
     card: str | None = None,
     token: str | bool | None = None,
@@ -76,6 +80,7 @@ def publish(
         source, source_revision: repository and commit that `ds` came from, where the cache does not show it.
         licence: as the Hub writes it; None: the source's.
         private: of a repository that is made now. None: as the source is.
+        label: the column of classes; None: "label", or the first column of classes.
         by: columns to count kept and total rows by, in the card.
         card: text to open the card with.
         token: see huggingface_hub; None: of the `hf` login.
@@ -114,9 +119,33 @@ def publish(
                 uploads.add(f"{name}/{file.name}", file)
                 file.unlink()
         record.save(folder / "selection")
-        for file in sorted((folder / "selection").iterdir()):
-            uploads.add(f"{name}/selection/{file.name}", file)
-        raise NotImplementedError  # figures and card
+        pictures = _draw(ds, record, folder, label, by)
+        for part in ("selection", "figures"):
+            for file in sorted((folder / part).glob("*")):
+                uploads.add(f"{name}/{part}/{file.name}", file)
+        facts = config_facts(
+            ds,
+            record,
+            config_name=name,
+            rows=terms.rows,
+            features=kept.select_columns(names).features if terms.rows else None,
+            by=by,
+            label=label,
+            licence=terms.licence,
+            source=record.source,
+            source_card=terms.card,
+            pictures=pictures,
+            download_size=sum(uploads.size.values()),
+            text=card or "",
+        )
+        manifest = _manifest(uploads)
+
+        def change(existing: str | None) -> Change:
+            page = card_of([facts], repo_id, existing=existing)
+            return Change(name, {f"{name}/{MANIFEST}": manifest, "README.md": page.encode()})
+
+        revision, changed = commit(api, repo_id, uploads, change, f"Publish {name} by hf_select")
+    return Published(repo_id, name, revision, terms.rows, changed, (*terms.said, *said))
 
 
 def config_of(selection: Selection) -> str:
@@ -188,3 +217,23 @@ def _refuse_other(api: Any, repo_id: str, name: str, record: Selection, *, overw
             f"{repo_id} has a config {name!r} with another Selection ({there.get('method')}, budget {there.get('budget')}): "
             "choose another config_name=, or pass overwrite=True."
         )
+
+
+def _draw(ds: Any, record: Selection, folder: Path, label: str | None, by: Sequence[str]) -> list[tuple[str, str]]:
+    """Draw kept and total rows per label and further columns: (file, what it shows) of each picture."""
+    (folder / "figures").mkdir()
+    names = [label or ("label" if "label" in ds.column_names else None), *by]
+    drawn = []
+    for number, name in enumerate(dict.fromkeys(names)):
+        if name is not None:
+            file = f"rows-{number}.png"
+            plot_labels(ds, record, name, folder / "figures" / file)
+            drawn.append((file, f"Rows kept and dropped per {name}"))
+    return drawn
+
+
+def _manifest(uploads: Uploads) -> bytes:
+    """Write the SHA-256 of every file, and of that list."""
+    files = dict(sorted(uploads.sha256.items()))
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    return (json.dumps({"files": files, "sha256": digest}, indent=2) + "\n").encode()

@@ -45,7 +45,7 @@ def names_of(method: str) -> list[str]:
 def in_words(method: str) -> list[str]:
     """Return what each selector of a Selection does: the first line of its documentation; nothing for a stranger's."""
     known = [name for name in names_of(method) if name in methods.__all__]
-    return [(inspect.getdoc(getattr(methods, name)) or "").partition("\n")[0] for name in known]
+    return [(inspect.getdoc(getattr(methods, name)) or "").partition("\n")[0].replace("`", "") for name in known]
 
 
 def citation(method: str) -> str:
@@ -96,7 +96,9 @@ def _call(selection: Selection) -> list[str]:
     if params["budget"] == "all":
         del params["budget"]
     if selection.method not in methods.__all__ or not all(name.isidentifier() for name in params):
-        return [f"sel = ...  # {len(names_of(selection.method))} choices in a row: selection.json holds their parameters"]
+        return [
+            f"sel = ...  # {len(names_of(selection.method))} choices in a row: selection.json holds their parameters"
+        ]
     given = [f"    {name}={code_literal(value)}," for name, value in params.items() if value is not None]
     return [*lines, f"sel = hs.{selection.method}(", *before, *given, ")", "small = sel.apply(ds)"]
 

@@ -12,11 +12,12 @@ from pathlib import PurePosixPath
 from uuid import uuid4
 
 # The endings that the .gitattributes of a new dataset repository on the Hub sends to LFS.
-LFS_ENDINGS = frozenset(
+_ENDINGS = (
     ".7z .arrow .avro .bin .bmp .bz2 .ckpt .flac .ftz .gif .gz .h5 .jpeg .jpg .joblib .lz4 .mds .mlmodel .model .mp3 .mp4 "
     ".msgpack .npy .npz .onnx .ogg .ot .parquet .pb .pcm .pickle .pkl .png .pt .pth .rar .raw .safetensors .sam .tar .tflite "
-    ".tgz .tiff .wasm .wav .webm .webp .xz .zip .zst".split()
+    ".tgz .tiff .wasm .wav .webm .webp .xz .zip .zst"
 )
+LFS_ENDINGS = frozenset(_ENDINGS.split())
 LFS_SIZE = 10 * 1024 * 1024
 
 
@@ -118,7 +119,9 @@ class Repo:
         self.granted: set[str] = set()
         self.parts: dict[str, dict[int, bytes]] = {}
         attributes = "".join(f"*{ending} filter=lfs diff=lfs merge=lfs -text\n" for ending in sorted(LFS_ENDINGS))
-        self._record({".gitattributes": Blob(attributes.encode())}, None, "initial commit", "", "system", "refs/heads/main")
+        self._record(
+            {".gitattributes": Blob(attributes.encode())}, None, "initial commit", "", "system", "refs/heads/main"
+        )
 
     @property
     def owner(self) -> str:
@@ -157,7 +160,15 @@ class Repo:
         tree = change.applied(start.tree)
         return self._record(tree, start.sha, change.title, change.message, author, f"refs/pr/{number}"), number
 
-    def _record(self, tree: dict[str, Blob], parent: str | None, title: str, message: str, author: str, ref: str) -> Commit:
+    def keep(self, oid: str, data: bytes) -> None:
+        """Keep a large file, if it is what it says it is."""
+        if hashlib.sha256(data).hexdigest() != oid:
+            raise Refusal(400, "BadDigest: the content does not have the sha256 it was announced with")
+        self.large[oid] = data
+
+    def _record(
+        self, tree: dict[str, Blob], parent: str | None, title: str, message: str, author: str, ref: str
+    ) -> Commit:
         sha = hashlib.sha1(f"{self.name}{parent}{title}{uuid4()}".encode()).hexdigest()
         self.commits[sha] = Commit(sha, parent, tree, title, message, author, time.time())
         self.refs[ref] = sha
@@ -185,3 +196,16 @@ def upload_mode(path: str, size: int, sample: bytes) -> str:
     """Say how a file has to be handed in: by its ending, its size, or a zero byte in its head."""
     large = PurePosixPath(path).suffix.lower() in LFS_ENDINGS or size > LFS_SIZE or b"\0" in sample
     return "lfs" if large else "regular"
+
+
+def listing(path: str, tree: dict[str, Blob], oid: str) -> dict:
+    """Return size and ids of a file or a folder, as tree and siblings show them."""
+    if path not in tree:
+        inside = [(name, blob.oid) for name, blob in sorted(tree.items()) if name.startswith(f"{path}/")]
+        return {"size": 0, oid: hashlib.sha1(repr(inside).encode()).hexdigest()}
+    blob = tree[path]
+    shown: dict = {"size": len(blob.data), oid: blob.oid}
+    if blob.lfs:
+        name = "oid" if oid == "oid" else "sha256"
+        shown["lfs"] = {name: blob.sha256, "size": len(blob.data), "pointerSize": len(blob.pointer)}
+    return shown
