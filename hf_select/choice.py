@@ -16,7 +16,7 @@ from hf_select.readers import read_groups, read_seconds
 from hf_select.rows import RowKey, raw_column, require_dataset
 from hf_select.selection import EXCLUDED, Selection
 
-__all__ = ["Choice", "rank"]
+__all__ = ["Choice", "package_versions", "rank"]
 
 _PACKAGES = ("hf-select", "numpy", "pyarrow", "datasets", "scikit-learn")
 
@@ -146,7 +146,7 @@ class Choice:
             source=self._source(),
             seconds=round(time.perf_counter() - self._started, 3),
             warnings=(*warnings, *found.warnings),
-            versions=_versions(),
+            versions=package_versions(),
             facts={**(facts or {}), **self._hours(found.rows, found.slack_seconds)},
         )
 
@@ -212,7 +212,8 @@ def _revision(info: Any) -> str | None:
     return None
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that a selection depends on."""
     found = {}
     for package in _PACKAGES:
         try:

@@ -150,7 +150,11 @@ def _blob_id(content: bytes) -> str:
 
 
 def _same_blob(addition: Any, there: tuple[str, str | None] | None) -> bool:
-    return there is not None and isinstance(addition.path_or_fileobj, bytes) and there[0] == _blob_id(addition.path_or_fileobj)
+    return (
+        there is not None
+        and isinstance(addition.path_or_fileobj, bytes)
+        and there[0] == _blob_id(addition.path_or_fileobj)
+    )
 
 
 def _wait_or_raise(error: Exception, attempt: int) -> None:
@@ -176,7 +180,10 @@ def _pause(error: Exception, attempt: int) -> float:
 
 
 def _is_connection(error: Exception) -> bool:
-    return any(kind.__name__ in ("TransportError", "ConnectionError", "TimeoutError", "OSError") for kind in type(error).__mro__)
+    return any(
+        kind.__name__ in ("TransportError", "ConnectionError", "TimeoutError", "OSError")
+        for kind in type(error).__mro__
+    )
 
 
 def _given_up(error: Exception | None) -> HubError:
@@ -187,5 +194,3 @@ def _given_up(error: Exception | None) -> HubError:
 
 def _sentence(error: Exception | None) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-

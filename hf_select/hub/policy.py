@@ -88,7 +88,9 @@ def terms_of(
         why = f"its licence ({known}) allows no derivatives" if closed else "it is gated" if gated else "it is private"
         said.append(f"Only the index is published, since {why}: keys, ranks and scores, with the pinned source.")
     if hidden and private is False and allowed:
-        raise ArgumentError("The source is private: its rows are not published openly. Pass private=True or rows=False.")
+        raise ArgumentError(
+            "The source is private: its rows are not published openly. Pass private=True or rows=False."
+        )
     if hidden and allowed and private is None:
         said.append("The repository is private, as its source is.")
     return Terms(str(known), allowed, bool(hidden and allowed) if private is None else private, card, tuple(said))
@@ -109,12 +111,18 @@ def columns_to_publish(ds: Any, columns: Sequence[str] | None) -> tuple[list[str
 
     if columns is not None:
         if strange := [name for name in columns if name not in ds.column_names]:
-            raise ColumnError(f"columns=: there is no column {strange[0]!r}. Columns there are: {', '.join(ds.column_names)}.")
+            raise ColumnError(
+                f"columns=: there is no column {strange[0]!r}. Columns there are: {', '.join(ds.column_names)}."
+            )
         return [name for name in ds.column_names if name in columns], ()
     kept, left = [], []
     for name in ds.column_names:
         kind = base_column(ds, name).type
         vectors = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
         (left if vectors or _SPEAKER.search(name) else kept).append(name)
-    said = f"Left out: {', '.join(left)} (vectors and speakers are published only where columns= names them)." if left else ""
+    said = (
+        f"Left out: {', '.join(left)} (vectors and speakers are published only where columns= names them)."
+        if left
+        else ""
+    )
     return kept, (said,) if said else ()

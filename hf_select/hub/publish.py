@@ -115,7 +115,9 @@ def publish(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if terms.rows:
-            for file in parquet_shards(kept.select_columns(names), folder, audio_root=audio_root, shard_bytes=shard_bytes):
+            for file in parquet_shards(
+                kept.select_columns(names), folder, audio_root=audio_root, shard_bytes=shard_bytes
+            ):
                 uploads.add(f"{name}/{file.name}", file)
                 file.unlink()
         record.save(folder / "selection")
@@ -153,7 +155,11 @@ def config_of(selection: Selection) -> str:
     budget = str(selection.budget).replace(" ", "").replace("%", "")
     try:
         share = float(budget)
-        budget = f"{100 * share:g}" if isinstance(selection.budget, float) or "%" not in str(selection.budget) and share <= 1 else f"{share:g}"
+        budget = (
+            f"{100 * share:g}"
+            if isinstance(selection.budget, float) or ("%" not in str(selection.budget) and share <= 1)
+            else f"{share:g}"
+        )
     except ValueError:
         pass
     words = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{selection.method.removeprefix('select_')}-{budget}")
@@ -205,9 +211,7 @@ def _refuse_other(api: Any, repo_id: str, name: str, record: Selection, *, overw
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        path = patiently(
-            lambda: api.hf_hub_download(repo_id, f"{name}/selection/selection.json", repo_type="dataset")
-        )
+        path = patiently(lambda: api.hf_hub_download(repo_id, f"{name}/selection/selection.json", repo_type="dataset"))
     except EntryNotFoundError:
         return
     there = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -8,11 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hf_select.errors import HubError, SelectionError
+from hf_select.errors import ArgumentError, HubError, SelectionError
 from hf_select.hub.commit import patiently
+from hf_select.rows import audio_column
 from hf_select.selection import Selection
 
-__all__ = ["MANIFEST", "load_selection", "load_subset", "read_manifest"]
+__all__ = ["MANIFEST", "load_rows", "load_selection", "load_source", "load_subset", "read_manifest"]
 
 MANIFEST = "selection/files.json"  # SHA-256 of every file of a config
 
@@ -43,15 +44,34 @@ def load_subset(
     from datasets import load_dataset
 
     name, selection, manifest, commit = load_selection(repo_id, config_name, revision=revision, token=token)
-    source = selection.source
-    if not source.get("rows_published", True):
-        asked = {"revision": source["revision"], "split": source.get("split") or "train", "token": token}
-        rows = load_dataset(source["repo_id"], source.get("config"), streaming=streaming, **asked)
-        return selection.apply(rows)
+    if not selection.source.get("rows_published", True):
+        return selection.apply(load_source(selection, streaming=streaming, token=token))
     if streaming:
         return load_dataset(repo_id, name, split="train", revision=commit, streaming=True, token=token)
-    files = [path for path in manifest if path.startswith(f"{name}/") and path.endswith(".parquet") and "/selection/" not in path]
-    local = [str(_checked(repo_id, path, commit, manifest[path], token)) for path in sorted(files)]
+    return load_rows(repo_id, name, manifest, commit, token)
+
+
+def load_source(selection: Selection, *, streaming: bool = False, token: str | bool | None = None) -> Any:
+    """Load the dataset that a published Selection was made on, at the pinned commit, its audio undecoded."""
+    from datasets import Audio, load_dataset
+
+    source = selection.source
+    if not source.get("repo_id") or not source.get("revision"):
+        raise ArgumentError(
+            "The source of this subset is not pinned to a repository on the Hub: pass the dataset as ds=."
+        )
+    asked = {"revision": source["revision"], "split": source.get("split") or "train", "token": token}
+    rows = load_dataset(source["repo_id"], source.get("config"), streaming=streaming, **asked)
+    audio = audio_column(rows)
+    return rows.cast_column(audio, Audio(decode=False)) if audio and not streaming else rows
+
+
+def load_rows(repo_id: str, name: str, manifest: dict[str, str], commit: str, token: str | bool | None) -> Any:
+    """Load the published rows of a subset, every file checked."""
+    from datasets import load_dataset
+
+    paths = [path for path in sorted(manifest) if path.endswith(".parquet") and "/selection/" not in path]
+    local = [str(_checked(repo_id, path, commit, manifest[path], token)) for path in paths]
     return load_dataset("parquet", data_files={"train": local}, split="train")
 
 
@@ -76,7 +96,9 @@ def load_selection(
     with tempfile.TemporaryDirectory() as scratch:
         for file in ("selection.json", "selection.parquet"):
             path = f"{config_name}/selection/{file}"
-            (Path(scratch) / file).write_bytes(_checked(repo_id, path, info.sha, manifest.get(path), token).read_bytes())
+            (Path(scratch) / file).write_bytes(
+                _checked(repo_id, path, info.sha, manifest.get(path), token).read_bytes()
+            )
         return config_name, Selection.load(scratch), manifest, info.sha
 
 

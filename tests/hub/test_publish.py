@@ -12,6 +12,7 @@ from datasets import Audio, Dataset, load_dataset
 import hf_select as hs
 from hf_select.hub.publish import publish
 from hf_select.hub.subset import load_subset
+from hf_select.hub.verify import verify
 
 
 def clips(rows: int = 24) -> Dataset:
@@ -46,3 +47,62 @@ def test_rows_come_back(hub):
     plain = load_dataset(hub.name("words"), "random-50", split="train").cast_column("audio", Audio(decode=False))
     assert plain["label"][:] == kept["label"][:]
     assert not publish(ds, sel, hub.name("words"), licence="cc-by-4.0").changed
+
+
+def source_of(hub, ds: Dataset, **front) -> tuple[str, Dataset]:
+    """Publish a source repository, and load it again as a user has it."""
+    from huggingface_hub import DatasetCard, DatasetCardData, HfApi
+
+    name = hub.name("source")
+    ds.cast_column("audio", Audio()).push_to_hub(name)
+    card = DatasetCard.load(name)
+    card.data = DatasetCardData(**{**card.data.to_dict(), **front})
+    card.push_to_hub(name)
+    commit = HfApi().dataset_info(name).sha
+    return commit, load_dataset(name, split="train", revision=commit).cast_column("audio", Audio(decode=False))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_index_gives_the_same_rows(hub, streaming):
+    commit, ds = source_of(hub, clips(), license="cc-by-nd-4.0")
+    sel = hs.select_random(ds, budget=7, seed=0)
+    done = publish(ds, sel, hub.name("index"), source=hub.name("source"), source_revision=commit)
+    assert not done.rows
+    assert "allows no derivatives" in done.said[0]
+    files = hub.files(hub.name("index"))
+    assert not [path for path in files if path.endswith(".parquet") and "/selection/" not in path]
+    again = load_subset(hub.name("index"), streaming=streaming)
+    kept = sel.apply(ds)
+    found = [row["label"] for row in again.remove_columns("audio")] if streaming else again["label"][:]
+    assert found == kept["label"][:]
+
+
+@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize("budget", [7, 0.3, "1s"])
+def test_verify_at_every_level(hub, rows, budget):
+    commit, ds = source_of(hub, clips(), license="cc-by-4.0")
+    makers = [
+        lambda: hs.select_random(ds, budget=budget, seed=1, per="label" if budget == 0.3 else None),
+        lambda: hs.select_kmeans(ds, budget=budget, n_clusters=3, seed=1),
+        lambda: hs.select_by_score(ds, budget=budget, column="duration"),
+    ]
+    for number, make in enumerate(makers):
+        pinned = {"source": hub.name("source"), "source_revision": commit, "rows": rows}
+        publish(ds, make(), hub.name("subsets"), config_name=f"c{number}", columns=["audio", "label"], **pinned)
+        found = verify(hub.name("subsets"), f"c{number}", level="full")
+        assert found, str(found)
+        assert len(found.checked) == 3 + rows
+
+
+def test_verify_says_what_differs(hub):
+    commit, ds = source_of(hub, clips(), license="cc-by-4.0")
+    sel = hs.select_by_score(ds, budget=5, column="duration")
+    pinned = {"source": hub.name("source"), "source_revision": commit}
+    publish(ds, sel, hub.name("subsets"), config_name="five", **pinned)
+    found = verify(hub.name("subsets"), "five", ds=ds.select(range(20)))
+    assert not found
+    assert "had 24 rows and has 20; 4 are gone" in found.differences[0]
+    other = ds.remove_columns("duration").add_column("duration", list(range(24, 0, -1)))
+    found = verify(hub.name("subsets"), "five", level="full", ds=other)
+    assert not found
+    assert "run again keeps 10 other rows" in found.differences[0]
