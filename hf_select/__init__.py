@@ -27,7 +27,9 @@ _HOME = {  # public name -> the module it lives in
     "balance": "hf_select.counts",
     "find_subgroups": "hf_select.subgroups.find",
     "load_scores": "hf_select.scoring",
+    "load_subset": "hf_select.hub.subset",
     "plan_score": "hf_select.scoring",
+    "publish": "hf_select.hub.publish",
     "score": "hf_select.scoring",
     "select_by_score": "hf_select.methods",
     "select_kmeans": "hf_select.methods",
@@ -35,6 +37,7 @@ _HOME = {  # public name -> the module it lives in
     "select_subgroups": "hf_select.methods",
     "shopping_list": "hf_select.shopping",
     "sweep_clusters": "hf_select.sweep",
+    "verify": "hf_select.hub.verify",
     "with_columns": "hf_select.columns",
 }
 
@@ -53,7 +56,9 @@ __all__ = [
     "balance",
     "find_subgroups",
     "load_scores",
+    "load_subset",
     "plan_score",
+    "publish",
     "score",
     "select_by_score",
     "select_kmeans",
@@ -61,6 +66,7 @@ __all__ = [
     "select_subgroups",
     "shopping_list",
     "sweep_clusters",
+    "verify",
     "with_columns",
 ]
 
@@ -70,6 +76,9 @@ if TYPE_CHECKING:
     from hf_select.columns import with_columns
     from hf_select.counts import balance
     from hf_select.errors import HfSelectError
+    from hf_select.hub.publish import publish
+    from hf_select.hub.subset import load_subset
+    from hf_select.hub.verify import verify
     from hf_select.methods import select_by_score, select_kmeans, select_random, select_subgroups
     from hf_select.scoring import load_scores, plan_score, score
     from hf_select.selection import Selection

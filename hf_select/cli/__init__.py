@@ -13,13 +13,23 @@ from typing import Annotated
 import typer
 
 from hf_select import __version__
-from hf_select.cli import acquire, check, demo, prune, score, subgroups
+from hf_select.cli import acquire, check, demo, load, prune, publish, score, subgroups, verify
 from hf_select.cli.printing import plain
 from hf_select.errors import HfSelectError
 
 __all__ = ["app", "main"]
 
-COMMANDS = (check.check, score.score, prune.prune, subgroups.subgroups, acquire.acquire, demo.demo)
+COMMANDS = (
+    check.check,
+    score.score,
+    prune.prune,
+    subgroups.subgroups,
+    acquire.acquire,
+    publish.publish,
+    load.load,
+    verify.verify,
+    demo.demo,
+)
 
 app = typer.Typer(
     help="Choose which speech data is worth training on, and which to get next.",

@@ -10,12 +10,17 @@ __all__ = [
     "AS_JSON",
     "AUDIO",
     "CONFIG",
+    "CONFIG_NAME",
     "DATASET",
     "LABEL",
+    "LICENCE",
     "LONGEST",
     "OVERWRITE",
+    "PRIVATE",
     "QUIET",
+    "REPO",
     "REVISION",
+    "ROWS",
     "SPLIT",
     "THREADS",
 ]
@@ -32,6 +37,23 @@ LABEL = Annotated[
 ]
 THREADS = Annotated[int | None, typer.Option(min=1, help="Threads that decode audio.")]
 LONGEST = Annotated[float, typer.Option(min=0.1, help="Longer clips (in seconds) are not decoded and never selected.")]
+REPO = Annotated[str, typer.Argument(help="Repository of subsets on the Hub: name/repository.")]
+CONFIG_NAME = Annotated[
+    str | None,
+    typer.Option(help="Name of the subset in its repository; method and budget or the only one, if not given."),
+]
+ROWS = Annotated[
+    bool | None,
+    typer.Option(
+        "--rows/--index", help="Publish rows, or keys, ranks and scores alone; as the source allows, if not given."
+    ),
+]
+LICENCE = Annotated[
+    str | None, typer.Option(help="Licence of the source as the Hub writes it, where the source does not state it.")
+]
+PRIVATE = Annotated[
+    bool | None, typer.Option("--private/--public", help="Of a new repository; as the source is, if not given.")
+]
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace the folder, once the new one is whole.")]

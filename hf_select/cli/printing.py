@@ -24,9 +24,11 @@ def say(text: str, wanted: bool = True) -> None:
 def progress(wanted: bool) -> None:
     """Show progress bars, or not."""
     import datasets
+    from huggingface_hub.utils import disable_progress_bars
 
     if not wanted:
         datasets.disable_progress_bars()
+        disable_progress_bars()
 
 
 def plain(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,16 +12,20 @@ from hf_select.cli.options import (
     AS_JSON,
     AUDIO,
     CONFIG,
+    CONFIG_NAME,
     DATASET,
     LABEL,
+    LICENCE,
     LONGEST,
-    OVERWRITE,
+    PRIVATE,
     QUIET,
     REVISION,
+    ROWS,
     SPLIT,
     THREADS,
 )
 from hf_select.cli.printing import progress, say, show
+from hf_select.cli.publish import in_words
 from hf_select.errors import ArgumentError
 
 __all__ = ["prune"]
@@ -80,13 +85,24 @@ def prune(
     num_threads: THREADS = None,
     umap: Annotated[bool, typer.Option("--umap", help="Draw the picture by UMAP instead of PCA.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan (rows, GB, minutes) and leave.")] = False,
-    overwrite: OVERWRITE = False,
+    push_to: Annotated[
+        str | None, typer.Option(help="Publish to name/repository on the Hub (log in by `hf auth login`, or HF_TOKEN).")
+    ] = None,
+    config_name: CONFIG_NAME = None,
+    rows: ROWS = None,
+    licence: LICENCE = None,
+    private: PRIVATE = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the folder, once the new one is whole, and the published subset."),
+    ] = False,
     as_json: AS_JSON = False,
     quiet: QUIET = False,
 ) -> None:
     """Keep a part of a dataset, and say what was kept and why."""
     from hf_select import prune as road
     from hf_select.export import check_output
+    from hf_select.hub.publish import check_publish, publish
     from hf_select.sources import open_dataset
 
     if out is not None:
@@ -121,10 +137,22 @@ def prune(
         show({"plan": plan.__dict__} if as_json else f"Plan: {plan}", as_json)
         return
     say(f"Plan: {plan}")
+    terms: dict[str, Any] = {"config_name": config_name, "rows": rows, "licence": licence, "private": private}
+    if push_to is not None:
+        check_publish(source.ds, push_to, **terms)  # now, not after the work
     pruned = road.prune(source, job)
     if out is not None:
         road.write(pruned, source, job, out, overwrite=overwrite)
-    show({**pruned.summary, "out": str(out) if out else None} if as_json else road.describe(pruned, out), as_json)
+    published = None
+    if push_to is not None:
+        terms |= {"label": label or road.find_label(source.ds), "by": job.by, "overwrite": overwrite}
+        published = publish(source.ds, pruned.selection, push_to, audio_root=source.audio_root, **terms)
+    if as_json:
+        on_hub = asdict(published) if published else None
+        show({**pruned.summary, "out": str(out) if out else None, "published": on_hub}, as_json)
+        return
+    lines = [road.describe(pruned, out)] if out or not published else [str(pruned.selection)]
+    show("\n".join([*lines, *([in_words(published)] if published else [])]), as_json)
 
 
 def _count(option: str, text: str) -> int:

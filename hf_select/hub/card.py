@@ -12,7 +12,7 @@ from hf_select.hub.facts import ConfigFacts
 from hf_select.hub.front import DEFAULT, CardInfo, merge, read_front, write_front
 from hf_select.hub.losses import FEW, MOST_VALUES
 from hf_select.hub.told import code_literal
-from hf_select.report.markdown import escape_markdown, template, without_paths
+from hf_select.report.markdown import CELL, escape_markdown, shown, template, without_paths
 from hf_select.report.page import Table
 
 __all__ = ["card_of"]
@@ -129,7 +129,7 @@ def _render(part: ConfigFacts, repo_id: str) -> str:
         amount=_amount(part, unit, scale),
         source=_source(part.source),
         load=[Markup(line) for line in _load(part, repo_id)],
-        verify=Markup(f"hf-select verify {repo_id} {part.config_name} --level full"),
+        verify=Markup(f"hf-select verify {repo_id} --config-name {part.config_name} --level full"),
         code=[Markup(line) for line in part.code],
         citation=Markup(part.citation),
         pictures=[(Markup(quote(file, safe="")), what) for file, what in part.pictures],
@@ -141,6 +141,7 @@ def _render(part: ConfigFacts, repo_id: str) -> str:
         more_reasons=part.excluded[MOST_VALUES:],
         subgroups=_subgroups(part),
         lost=_lost(part),
+        left_out=", ".join(shown(name, CELL) for name in part.left_out),
         params=_params(part),
         made=", ".join(f"{name} {version}" for name, version in sorted(part.made.items())),
         licence=part.front.get("license_name") or part.front.get("license"),

@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 
 from hf_select.errors import HubError
 
-__all__ = ["Change", "Uploads", "commit", "patiently"]
+__all__ = ["Change", "Uploads", "commit", "patiently", "sentence_of", "status_of"]
 
 T = TypeVar("T")
 ATTEMPTS = 8
-_LONGEST_WAIT = 60.0  # seconds
+PATIENCE = 120.0  # seconds without a byte after which an answer is given up
+_LONGEST_WAIT, _LONGEST_ASKED = 60.0, 600.0  # seconds; the Hub counts requests over five minutes
 _PASSING = {408, 409, 412, 429, 500, 502, 503, 504}
 
 
@@ -58,49 +59,76 @@ class Uploads:
                 self._repo_id, [addition], repo_type="dataset", free_memory=False, num_threads=1
             )
         )
+        if addition._should_ignore:
+            raise HubError(f"{path} is ignored by the .gitignore of {self._repo_id}: remove it there, then call again.")
         if addition._upload_mode == "regular":  # too small for that kind of storage: it travels with the commit
             addition = CommitOperationAdd(path_in_repo=path, path_or_fileobj=file.read_bytes())
         self.additions[path] = addition
 
 
 def commit(
-    api: Any, repo_id: str, uploads: Uploads, change: Callable[[str | None], Change], message: str
+    api: Any, repo_id: str, uploads: Uploads, change: Callable[[str, str | None], Change], message: str
 ) -> tuple[str, bool]:
     """Commit uploads and small files in one step: (revision, whether there was anything to change).
 
     Args:
-        change: given the text of the card as it stands at the head (None: there is none), returns what to change;
-            it is asked again when the head has moved.
+        change: given the commit at the head and the text of its card (None: there is none), returns what to change, or
+            raises; it is asked again when the head has moved.
     """
-    last: Exception | None = None
-    for attempt in range(ATTEMPTS):
+    unsure = False  # whether a commit went out of which it is not known if it arrived
+
+    def attempt() -> tuple[str, bool]:
+        nonlocal unsure
+        head = api.repo_info(repo_id, repo_type="dataset").sha
+        wanted = change(head, _card(api, repo_id, head))
+        operations = _operations(uploads, wanted, _files(api, repo_id, head, wanted.folder))
+        if not operations:
+            return head, unsure
         try:
-            head = api.repo_info(repo_id, repo_type="dataset").sha
-            wanted = change(_card(api, repo_id, head))
-            there = _files(api, repo_id, head, wanted.folder)
-            operations = _operations(uploads, wanted, there)
-            if not operations:
-                return head, False
             done = api.create_commit(
                 repo_id, operations, commit_message=message, repo_type="dataset", parent_commit=head
             )
-            return done.oid, True
         except Exception as error:
-            last = error
-            _wait_or_raise(error, attempt)
-    raise _given_up(last)
+            unsure = unsure or (status_of(error) or 500) >= 500
+            raise
+        return done.oid, True
+
+    return patiently(attempt)
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """Call the Hub, again where it fails in passing (too many requests, server errors, dropped connections)."""
-    last: Exception | None = None
+    """Call the Hub, again where it fails in passing (too many requests, server errors, dropped connections, no answer).
+
+    Raises:
+        HubError: the Hub refused, or did not answer in several attempts. EntryNotFoundError: there is no such file. What else
+            `call` raises.
+    """
     for attempt in range(ATTEMPTS):
+        _limit_waiting()
         try:
             return call()
         except Exception as error:
-            last = error
-            _wait_or_raise(error, attempt)
-    raise _given_up(last)
+            _raise_unless_passing(error)
+            if attempt == ATTEMPTS - 1:
+                raise HubError(
+                    f"The Hub could not be reached in {ATTEMPTS} attempts ({sentence_of(error)}). What was uploaded is kept: call "
+                    "again to complete it."
+                ) from error
+            time.sleep(_pause(error, attempt))
+    raise AssertionError("unreachable")
+
+
+def status_of(error: BaseException | None) -> int | None:
+    """Return the HTTP status that an error stands for; None if it is not the answer of a server."""
+    return getattr(getattr(_reason(error), "response", None), "status_code", None)
+
+
+def sentence_of(error: BaseException | None) -> str:
+    """Return an error of the Hub's client in one line, with what the server said."""
+    reason = _reason(error)
+    line = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(":")
+    said = getattr(reason, "server_message", None) or ""
+    return f"{line} {said.strip().splitlines()[0]}" if said.strip() and said not in line else line
 
 
 def _operations(uploads: Uploads, wanted: Change, there: dict[str, tuple[str, str | None]]) -> list[Any]:
@@ -135,10 +163,12 @@ def _files(api: Any, repo_id: str, head: str, folder: str) -> dict[str, tuple[st
 
 
 def _card(api: Any, repo_id: str, head: str) -> str | None:
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
         path = api.hf_hub_download(repo_id, "README.md", repo_type="dataset", revision=head)
+    except LocalEntryNotFoundError:  # not looked up at all: to take it for missing would lose the card
+        raise
     except EntryNotFoundError:
         return None
     return Path(path).read_text(encoding="utf-8")
@@ -157,40 +187,45 @@ def _same_blob(addition: Any, there: tuple[str, str | None] | None) -> bool:
     )
 
 
-def _wait_or_raise(error: Exception, attempt: int) -> None:
-    """Wait before the next attempt where an error may pass; else raise it in our words."""
-    from huggingface_hub.errors import EntryNotFoundError
+def _limit_waiting() -> None:
+    """Make the Hub's client, which would wait for an answer for ever, give up in the end."""
+    from huggingface_hub import get_session
 
-    if isinstance(error, EntryNotFoundError):
+    session = get_session()
+    if session.timeout.read is None:
+        session.timeout = PATIENCE
+
+
+def _reason(error: BaseException | None) -> BaseException | None:
+    """Return why a file could not be looked up: its error says no more than that it is not in the cache either."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    return error.__cause__ or error if isinstance(error, LocalEntryNotFoundError) else error
+
+
+def _raise_unless_passing(error: Exception) -> None:
+    """Raise an error that will not pass, one of the Hub's in our words."""
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    reason, status = _reason(error), status_of(error)
+    if isinstance(reason, OfflineModeIsEnabled) or (reason is error and isinstance(error, LocalEntryNotFoundError)):
+        raise HubError(f"The Hub can't be reached: {sentence_of(error)}") from error
+    if isinstance(reason, EntryNotFoundError):
         raise error
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status is None and not _is_connection(error):
+    if status is None and not _is_connection(reason):
         raise error
     if status is not None and status not in _PASSING:
-        raise HubError(f"The Hub refused: {_sentence(error)}") from error
-    if attempt == ATTEMPTS - 1:
-        raise _given_up(error)
-    time.sleep(_pause(error, attempt))
+        raise HubError(f"The Hub refused: {sentence_of(error)}") from error
 
 
 def _pause(error: Exception, attempt: int) -> float:
-    asked = getattr(getattr(error, "response", None), "headers", {}).get("Retry-After", "")
-    wait = float(asked) if asked.replace(".", "", 1).isdigit() else 0.5 * 2**attempt
-    return min(_LONGEST_WAIT, wait) * random.uniform(0.75, 1.25)
+    """Return how many seconds to wait: at least what the Hub asks for, else longer from attempt to attempt."""
+    asked = getattr(getattr(_reason(error), "response", None), "headers", {}).get("Retry-After", "")
+    if asked.replace(".", "", 1).isdigit():
+        return min(_LONGEST_ASKED, float(asked)) * random.uniform(1, 1.25)
+    return min(_LONGEST_WAIT, 0.5 * 2**attempt) * random.uniform(0.75, 1.25)
 
 
-def _is_connection(error: Exception) -> bool:
-    return any(
-        kind.__name__ in ("TransportError", "ConnectionError", "TimeoutError", "OSError")
-        for kind in type(error).__mro__
-    )
-
-
-def _given_up(error: Exception | None) -> HubError:
-    return HubError(
-        f"The Hub could not be reached in {ATTEMPTS} attempts ({_sentence(error)}). What was uploaded is kept: call again to complete it."
-    )
-
-
-def _sentence(error: Exception | None) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _is_connection(error: BaseException | None) -> bool:
+    kinds = ("TransportError", "ConnectionError", "TimeoutError")  # of the Hub's HTTP client, which changes its package
+    return any(kind.__name__ in kinds for kind in type(error).__mro__) or "Consistency check failed" in str(error)

@@ -23,7 +23,12 @@ _LISTS = ("language", "task_categories", "source_datasets", "tags")  # what seve
 _ORDER = ("license", "license_name", "license_link", "language", "pretty_name", "task_categories", "size_categories")
 _LAST: tuple[str, ...] = ("configs", "dataset_info")
 _BLOCK = re.compile(r"\A(\s*---\r?\n)(.*?)(\r?\n---[ \t]*(?:\r?\n|\Z))", re.DOTALL)  # as the Hub finds it
-_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+_KNOWN = (  # licences of data, as the Hub names them; it knows more, and those come from the card of the source
+    "apache-2.0 mit bsd-3-clause cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 "
+    "cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 "
+    "cdla-sharing-1.0 cdla-permissive-1.0 cdla-permissive-2.0 gfdl gpl-2.0 gpl-3.0 lgpl-3.0 agpl-3.0 mpl-2.0 odc-by odbl pddl "
+    "unlicense unknown"
+)
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|code|multilingual")
 _INVISIBLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ud800-\udfff]")
 
@@ -41,7 +46,7 @@ def dataset_info(features: Features, name: str, split: str, rows: int, size: int
     DatasetInfosDict({name: info}).to_dataset_card_data(data)
     found = {"config_name": name, **data["dataset_info"]}
     if not size:
-        del found["splits"][0]["num_bytes"], found["dataset_size"]
+        del found["dataset_size"]  # num_bytes of the split must stand there, else datasets leaves out the count of rows
     if not download:
         del found["download_size"]
     return found
@@ -50,18 +55,16 @@ def dataset_info(features: Features, name: str, split: str, rows: int, size: int
 def inherited_terms(card: Mapping[str, Any], licence: str | None, *, gate: bool) -> CardInfo:
     """Return what a subset takes over from the front matter of its source: licence, language and, with rows, the gate."""
     found: CardInfo = {}
-    if licence and _LICENCE.fullmatch(licence):
-        found["license"] = licence
-    elif licence:
-        found |= {
-            "license": "other",
-            "license_name": re.sub(r"[^a-z0-9.+-]+", "-", licence.lower()).strip("-") or "other",
-        }
-    if found.get("license") == "other":
-        found |= {name: str(card[name]) for name in ("license_name", "license_link") if card.get(name)}
-    languages = [
-        "no" if value is False else str(value) for value in _listed(card.get("language"))
-    ]  # YAML 1.1: no = False
+    name = (licence or "").strip().lower()
+    if name == "other":
+        found["license"] = name
+        found |= {key: str(card[key]) for key in ("license_name", "license_link") if card.get(key)}
+    elif name in _KNOWN.split() or (name and name in _listed(card.get("license"))):
+        found["license"] = name
+    elif name:
+        found |= {"license": "other", "license_name": re.sub(r"[^a-z0-9.+-]+", "-", name).strip("-") or "other"}
+    # YAML 1.1 reads the language `no` as False
+    languages = ["no" if value is False else str(value) for value in _listed(card.get("language"))]
     if spoken := [language for language in languages if _LANGUAGE.fullmatch(language)]:
         found["language"] = spoken
     if gate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def draw_pictures(
     selection: Selection,
     folder: Path,
     *,
-    tables: list[dict[str, Any]] | None = None,
+    tables: Sequence[dict[str, Any]] = (),
     column: str | None = None,
 ) -> list[list[str]]:
     """Draw the figures of a card into a folder that is there, and return [file, what it shows] of each.
@@ -26,7 +27,7 @@ def draw_pictures(
         ds: the dataset that was selected from, in any order of rows.
         selection: what was kept of it.
         folder: where the .png files go.
-        tables: `ConfigFacts.tables`: the first one, the labels, is drawn as bars, unless it has cells of fewer than 5 rows.
+        tables: `ConfigFacts.tables`: each is drawn as bars, unless it has cells of fewer than 5 rows; speakers are in none.
         column: the vectors to draw rows by; None: those that the Selection was made on, if they are in `ds`.
     """
     drawn = []
@@ -37,9 +38,10 @@ def draw_pictures(
             drawn.append(["rows.png", "Kept and dropped rows in two dimensions, by PCA"])
         except (ArgumentError, ColumnError):  # numbers instead of vectors, or nothing to draw: then there is no picture
             drawn = []
-    if tables and tables[0]["values"] and not _has_small_cells(tables[0]):
-        plot_labels(ds, selection, tables[0]["column"], folder / "labels.png")
-        drawn.append(["labels.png", f"Rows kept and dropped per {tables[0]['column']}"])
+    for number, counts in enumerate(tables):
+        if counts["values"] and not _has_small_cells(counts):
+            plot_labels(ds, selection, counts["column"], folder / f"kept-{number}.png")
+            drawn.append([f"kept-{number}.png", f"Rows kept and dropped per {counts['column']}"])
     return drawn
 
 

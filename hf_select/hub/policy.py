@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hf_select.errors import ArgumentError, ColumnError
+from hf_select.errors import ArgumentError, ColumnError, HubError
+from hf_select.hub.commit import patiently
+from hf_select.report.markdown import without_paths
 from hf_select.rows import base_column
+from hf_select.selection import Selection
 
-__all__ = ["Origin", "Terms", "columns_to_publish", "origin_of", "terms_of"]
+__all__ = ["Origin", "Terms", "columns_to_publish", "holds_local_paths", "origin_of", "shareable", "terms_of"]
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SPEAKER = re.compile(r"speaker|spk|client_?id", re.IGNORECASE)
+_LIKE_A_PATH = r"^\s*(file:|[~/]|\\\\|[A-Za-z]:[/\\])"
 _NO_DERIVATIVES = re.compile(r"(^|-)nd(-|$)|no-?deriv", re.IGNORECASE)
 
 
@@ -56,9 +60,8 @@ def _from_cache(ds: Any) -> tuple[str | None, str | None]:
     """Return (repository, commit) from paths such as .../datasets/google___speech_commands/v0.02/0.0.0/<commit>/x.arrow."""
     for file in getattr(ds, "cache_files", None) or []:
         parts = str(file["filename"]).replace("\\", "/").split("/")
-        name = next((part for part in parts if "___" in part), None)
-        commit = next((part for part in reversed(parts) if _COMMIT.fullmatch(part)), None)
-        if name and commit:
+        name, commit = (parts[-5], parts[-2]) if len(parts) >= 5 else ("", "")  # folders above may hold "___" too
+        if "___" in name and _COMMIT.fullmatch(commit):
             return name.replace("___", "/", 1), commit
     return None, None
 
@@ -100,29 +103,88 @@ def _of_source(api: Any, origin: Origin) -> tuple[dict[str, Any], bool, bool]:
     """Return (card, whether it is gated, whether it is private) of the source."""
     if origin.repo_id is None:
         return {}, False, False
-    info = api.dataset_info(origin.repo_id, revision=origin.revision)
+    try:
+        info = patiently(lambda: api.dataset_info(origin.repo_id, revision=origin.revision))
+    except HubError as error:
+        raise HubError(f"The source {origin.repo_id} can't be read from the Hub. {error}") from error
     card = info.card_data.to_dict() if info.card_data is not None else {}
     return card, bool(info.gated), bool(info.private)
 
 
 def columns_to_publish(ds: Any, columns: Sequence[str] | None) -> tuple[list[str], tuple[str, ...]]:
-    """Choose the columns: (names, sentences about what is left out). Vectors and speakers only where they are named."""
+    """Choose the columns: (names, sentences about what is left out).
+
+    Vectors and speakers only where they are named; local paths never.
+    """
     import pyarrow as pa
 
+    strange = [name for name in columns or () if name not in ds.column_names]
+    if strange:
+        raise ColumnError(
+            f"columns=: there is no column {strange[0]!r}. Columns there are: {', '.join(ds.column_names)}."
+        )
+    paths = {name for name in ds.column_names if holds_local_paths(base_column(ds, name))}
     if columns is not None:
-        if strange := [name for name in columns if name not in ds.column_names]:
+        if named := sorted(paths & set(columns)):
             raise ColumnError(
-                f"columns=: there is no column {strange[0]!r}. Columns there are: {', '.join(ds.column_names)}."
+                f"columns=: {named[0]!r} holds paths of this machine, which are not published: leave it out, or cut it down to "
+                "file names."
             )
         return [name for name in ds.column_names if name in columns], ()
-    kept, left = [], []
+    kept: list[str] = []
+    left: list[str] = []
     for name in ds.column_names:
         kind = base_column(ds, name).type
         vectors = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-        (left if vectors or _SPEAKER.search(name) else kept).append(name)
-    said = (
-        f"Left out: {', '.join(left)} (vectors and speakers are published only where columns= names them)."
-        if left
-        else ""
-    )
-    return kept, (said,) if said else ()
+        (left if vectors or name in paths or _SPEAKER.search(name) else kept).append(name)
+    said = []
+    if others := [name for name in left if name not in paths]:
+        said.append(
+            f"Left out: {', '.join(others)} (vectors and speakers are published only where columns= names them)."
+        )
+    if paths:
+        said.append(f"Left out: {', '.join(name for name in left if name in paths)} (paths of this machine).")
+    return kept, tuple(said)
+
+
+def holds_local_paths(column: Any) -> bool:
+    """Say whether a value of an Arrow column of text is a path of this machine, and not a name or an address."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return False
+    found = pc.unique(column.filter(pc.match_substring_regex(column, _LIKE_A_PATH)))
+    return any(without_paths(value) != value for value in found.to_pylist())
+
+
+def shareable(selection: Selection, origin: Origin, terms: Terms) -> Selection:
+    """Return the Selection as it may be shared and made again: with its pinned source, without local paths and timing."""
+    if holds_local_paths(selection.key):
+        raise ArgumentError(
+            f"The row key {selection.source['key']['columns'][0]!r} holds paths of this machine, which are not published: select "
+            "with another key=, such as names of files."
+        )
+    group = selection.group.copy()
+    for row, name in enumerate(group):
+        if name is not None and ("/" in name or "\\" in name):
+            group[row] = without_paths(name)
+    pinned = {"repo_id": origin.repo_id, "revision": origin.revision, "config": origin.config, "split": origin.split}
+    source = {
+        **_without_paths(selection.source),
+        **{name: value for name, value in pinned.items() if value is not None},
+    }
+    source.pop("fingerprint", None)  # of a cache: other on each machine
+    source["licence"], source["rows_published"] = terms.licence, terms.rows
+    clean = {name: _without_paths(getattr(selection, name)) for name in ("params", "facts")}
+    warnings = tuple(without_paths(warning) for warning in selection.warnings)
+    return replace(selection, group=group, source=source, warnings=warnings, seconds=0.0, **clean)
+
+
+def _without_paths(value: Any) -> Any:
+    """Replace local paths in the strings of a JSON value."""
+    if isinstance(value, str):
+        return without_paths(value)
+    if isinstance(value, Mapping):
+        return {_without_paths(name): _without_paths(item) for name, item in value.items()}
+    return [_without_paths(item) for item in value] if isinstance(value, list | tuple) else value

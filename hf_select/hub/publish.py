@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -12,19 +11,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hf_select.errors import ArgumentError, HubError, SelectionError
 from hf_select.export import parquet_shards
 from hf_select.hub.card import card_of
-from hf_select.hub.commit import Change, Uploads, commit, patiently
+from hf_select.hub.commit import Change, Uploads, commit, patiently, sentence_of, status_of
 from hf_select.hub.facts import config_facts
-from hf_select.hub.policy import Origin, Terms, columns_to_publish, origin_of, terms_of
-from hf_select.hub.subset import MANIFEST
+from hf_select.hub.kept_alone import NOT_COUNTED, kept_rows, with_known_hours, without_source
+from hf_select.hub.policy import Origin, Terms, columns_to_publish, origin_of, shareable, terms_of
+from hf_select.hub.subset import MANIFEST, manifest_of
 from hf_select.report import plot_labels
-from hf_select.report.markdown import without_paths
 from hf_select.rows import require_dataset
 from hf_select.selection import Selection
 
-__all__ = ["Published", "config_of", "publish"]
+__all__ = ["Published", "check_publish", "config_of", "publish"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -70,7 +71,8 @@ def publish(
     """Publish the rows (or the index) of a Selection as a named config of a dataset repository on the Hub.
 
     Args:
-        ds: the dataset that was selected from, in any order of rows.
+        ds: the dataset that was selected from, in any order of rows; or the kept rows alone: then the card says that it
+            can't tell what was lost per value.
         selection: what to keep of it.
         repo_id: "name/repository"; made if it is not there.
         config_name: letters, digits, ".", "_" and "-"; None: method and budget, such as "kmeans-70".
@@ -99,18 +101,14 @@ def publish(
     require_dataset(ds, "publish")
     name = config_of(selection) if config_name is None else config_name
     _check(selection, repo_id, name)
-    kept = selection.apply(ds)
+    kept, whole = kept_rows(ds, selection), len(ds) == selection.num_rows
     api = _api(token, repo_id)
-    origin = origin_of(ds, source, source_revision)
-    terms = terms_of(api, origin, rows=rows, licence=licence, private=private, ds_licence=ds.info.license)
-    if not terms.rows and (origin.repo_id is None or origin.revision is None):
-        raise ArgumentError(
-            "An index names the source that its rows are in: pass source='name/repository' and source_revision=, a commit."
-        )
+    origin = _origin(ds, selection, source, source_revision)
+    terms = _terms(api, ds, origin, rows=rows, licence=licence, private=private)
     names, said = columns_to_publish(kept, columns) if terms.rows else ([], ())
-    record = _shareable(selection, origin, terms)
-    patiently(lambda: api.create_repo(repo_id, repo_type="dataset", private=terms.private, exist_ok=True))
-    _refuse_other(api, repo_id, name, record, overwrite=overwrite)
+    record = shareable(selection, origin, terms)
+    head = _open(api, repo_id, private=terms.private)
+    patiently(lambda: _refuse_other(api, repo_id, head, name, record, overwrite=overwrite))
     uploads = Uploads(api, repo_id)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -121,7 +119,7 @@ def publish(
                 uploads.add(f"{name}/{file.name}", file)
                 file.unlink()
         record.save(folder / "selection")
-        pictures = _draw(ds, record, folder, label, by)
+        pictures = _draw(ds, record, folder, label, by) if whole else []
         for part in ("selection", "figures"):
             for file in sorted((folder / part).glob("*")):
                 uploads.add(f"{name}/{part}/{file.name}", file)
@@ -139,15 +137,33 @@ def publish(
             pictures=pictures,
             download_size=sum(uploads.size.values()),
             text=card or "",
+            mask=None if whole else np.ones(len(ds), dtype=bool),
         )
-        manifest = _manifest(uploads)
+        facts = with_known_hours(facts if whole else without_source(facts, ds, record), record)
 
-        def change(existing: str | None) -> Change:
+        def change(head: str, existing: str | None) -> Change:
+            _refuse_other(api, repo_id, head, name, record, overwrite=overwrite)  # somebody else may have been quicker
             page = card_of([facts], repo_id, existing=existing)
-            return Change(name, {f"{name}/{MANIFEST}": manifest, "README.md": page.encode()})
+            return Change(name, {f"{name}/{MANIFEST}": manifest_of(uploads.sha256), "README.md": page.encode()})
 
         revision, changed = commit(api, repo_id, uploads, change, f"Publish {name} by hf_select")
-    return Published(repo_id, name, revision, terms.rows, changed, (*terms.said, *said))
+    unknown = () if whole else (f"{NOT_COUNTED} Publish the source with this Selection to count it.",)
+    return Published(repo_id, name, revision, terms.rows, changed, (*terms.said, *said, *unknown))
+
+
+def check_publish(
+    ds: Any,
+    repo_id: str,
+    *,
+    config_name: str | None = None,
+    rows: bool | None = None,
+    licence: str | None = None,
+    private: bool | None = None,
+    token: str | bool | None = None,
+) -> None:
+    """Raise now, before long work, what `publish` would raise after it: no login, no licence, names the Hub refuses."""
+    _check_names(repo_id, "subset" if config_name is None else config_name)
+    _terms(_api(token, repo_id), ds, origin_of(ds, None, None), rows=rows, licence=licence, private=private)
 
 
 def config_of(selection: Selection) -> str:
@@ -167,56 +183,91 @@ def config_of(selection: Selection) -> str:
 
 
 def _check(selection: Selection, repo_id: str, name: str) -> None:
+    _check_names(repo_id, name)
+    if not len(selection):
+        raise ArgumentError(f"The Selection keeps none of {selection.num_rows} rows: there is nothing to publish.")
+
+
+def _check_names(repo_id: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ArgumentError(
             f"config_name= is made of letters, digits, '.', '_' and '-', begins with a letter or digit, and has at most 96; got {name!r}."
         )
     if repo_id.count("/") != 1 or not all(_NAME.fullmatch(part) for part in repo_id.split("/")):
         raise ArgumentError(f"repo_id= is 'name/repository' as on the Hub; got {repo_id!r}.")
-    if not len(selection):
-        raise ArgumentError(f"The Selection keeps none of {selection.num_rows} rows: there is nothing to publish.")
+
+
+def _origin(ds: Any, selection: Selection, source: str | None, revision: str | None) -> Origin:
+    """Say where the rows come from: what the caller says, else what the cache shows, else what the Selection recorded."""
+    found, noted = origin_of(ds, source, revision), selection.source
+    if noted.get("repo_id") is None or (found.repo_id or noted["repo_id"]) != noted["repo_id"]:
+        return found
+    known = Origin(*(noted.get(name) for name in ("repo_id", "revision", "config", "split")))
+    return known if revision is None else replace(known, revision=revision)
+
+
+def _terms(api: Any, ds: Any, origin: Origin, *, rows: bool | None, licence: str | None, private: bool | None) -> Terms:
+    terms = terms_of(api, origin, rows=rows, licence=licence, private=private, ds_licence=ds.info.license)
+    if not terms.rows and (origin.repo_id is None or origin.revision is None):
+        raise ArgumentError(
+            "An index names the source that its rows are in: pass source='name/repository' and source_revision=, a commit."
+        )
+    return terms
 
 
 def _api(token: str | bool | None, repo_id: str) -> Any:
     """Return the Hub's client, once it is known that this token may write there."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+    from huggingface_hub.errors import LocalTokenNotFoundError
 
     api = HfApi(token=token)
     try:
         who = patiently(api.whoami)
-    except (LocalTokenNotFoundError, HfHubHTTPError, HubError) as error:
-        raise HubError(f"Log in first (`hf auth login`, or token=): {str(error).splitlines()[0]}") from error
+    except LocalTokenNotFoundError as error:
+        raise HubError("There is no token: log in first (`hf auth login`), or pass token=.") from error
+    except HubError as error:
+        if status_of(error.__cause__) not in (401, 403):
+            raise
+        raise HubError(
+            f"The Hub does not know this token ({sentence_of(error.__cause__)}): log in again (`hf auth login`), or pass token=."
+        ) from error
     role = who.get("auth", {}).get("accessToken", {}).get("role")
     if role == "read":
         raise HubError(f"The token of {who.get('name')} may only read: make one that may write to {repo_id}.")
     return api
 
 
-def _shareable(selection: Selection, origin: Origin, terms: Terms) -> Selection:
-    """Return the Selection as it may be shared: with its pinned source, and without local paths."""
-    group = selection.group.copy()
-    for row, name in enumerate(group):
-        if name is not None and ("/" in name or "\\" in name):
-            group[row] = without_paths(name)
-    pinned = {"repo_id": origin.repo_id, "revision": origin.revision, "config": origin.config, "split": origin.split}
-    source = {**selection.source, **{name: value for name, value in pinned.items() if value is not None}}
-    source["licence"], source["rows_published"] = terms.licence, terms.rows
-    warnings = tuple(without_paths(warning) for warning in selection.warnings)
-    return replace(selection, group=group, source=source, warnings=warnings)
+def _open(api: Any, repo_id: str, *, private: bool) -> str:
+    """Make the repository if it is not there, and return its head, once it is known that we may write what we want to."""
+    from huggingface_hub import CommitOperationAdd
+
+    patiently(lambda: api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True))
+    nothing = CommitOperationAdd(path_in_repo="README.md", path_or_fileobj=b"")  # to ask for leave without sending data
+    patiently(lambda: api.preupload_lfs_files(repo_id, [nothing], repo_type="dataset"))
+    info = patiently(lambda: api.repo_info(repo_id, repo_type="dataset"))
+    if private and not info.private:
+        raise HubError(
+            f"{repo_id} is there already and is public, and what is published here has to be private: choose another repository, "
+            "or make that one private."
+        )
+    return str(info.sha)
 
 
-def _refuse_other(api: Any, repo_id: str, name: str, record: Selection, *, overwrite: bool) -> None:
-    """Refuse to replace a config that holds another Selection, unless told to."""
-    from huggingface_hub.errors import EntryNotFoundError
+def _refuse_other(api: Any, repo_id: str, head: str, name: str, record: Selection, *, overwrite: bool) -> None:
+    """Refuse to replace a config that holds another Selection at this commit, unless told to."""
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    if overwrite:
+        return
     try:
-        path = patiently(lambda: api.hf_hub_download(repo_id, f"{name}/selection/selection.json", repo_type="dataset"))
+        path = api.hf_hub_download(repo_id, f"{name}/selection/selection.json", repo_type="dataset", revision=head)
+    except LocalEntryNotFoundError:  # not looked up at all
+        raise
     except EntryNotFoundError:
         return
     there = json.loads(Path(path).read_text(encoding="utf-8"))
     same = {**record.record(), "rows_kept": len(record)}
-    if not overwrite and any(there.get(key) != json.loads(json.dumps(value)) for key, value in same.items()):
+    if any(there.get(key) != json.loads(json.dumps(value)) for key, value in same.items()):
         raise SelectionError(
             f"{repo_id} has a config {name!r} with another Selection ({there.get('method')}, budget {there.get('budget')}): "
             "choose another config_name=, or pass overwrite=True."
@@ -234,10 +285,3 @@ def _draw(ds: Any, record: Selection, folder: Path, label: str | None, by: Seque
             plot_labels(ds, record, name, folder / "figures" / file)
             drawn.append((file, f"Rows kept and dropped per {name}"))
     return drawn
-
-
-def _manifest(uploads: Uploads) -> bytes:
-    """Write the SHA-256 of every file, and of that list."""
-    files = dict(sorted(uploads.sha256.items()))
-    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-    return (json.dumps({"files": files, "sha256": digest}, indent=2) + "\n").encode()

@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hf_select.errors import ArgumentError, HubError, SelectionError
+from hf_select.errors import ArgumentError, HubError
 from hf_select.hub.commit import patiently
 from hf_select.rows import audio_column
 from hf_select.selection import Selection
 
-__all__ = ["MANIFEST", "load_rows", "load_selection", "load_source", "load_subset", "read_manifest"]
+__all__ = ["MANIFEST", "load_rows", "load_selection", "load_source", "load_subset", "manifest_of", "read_manifest"]
 
 MANIFEST = "selection/files.json"  # SHA-256 of every file of a config
 
@@ -84,51 +84,64 @@ def load_selection(
     api = HfApi(token=token)
     try:
         info = patiently(lambda: api.dataset_info(repo_id, revision=revision))
-    except Exception as error:
-        raise HubError(f"{repo_id} can't be read from the Hub: {str(error).splitlines()[0]}") from error
+    except HubError as error:
+        raise HubError(f"{repo_id} can't be read from the Hub. {error}") from error
+    head = str(info.sha)
     there = [file.rfilename for file in info.siblings or []]
     names = sorted(path.removesuffix(f"/{MANIFEST}") for path in there if path.endswith(f"/{MANIFEST}"))
     if config_name is None and len(names) == 1:
         config_name = names[0]
     if config_name not in names:
         raise HubError(f"{repo_id} has no subset {config_name!r}. Subsets there are: {', '.join(names) or 'none'}.")
-    manifest = read_manifest(_download(repo_id, f"{config_name}/{MANIFEST}", info.sha, token).read_bytes(), repo_id)
+    manifest = read_manifest(_download(repo_id, f"{config_name}/{MANIFEST}", head, token).read_bytes(), repo_id)
     with tempfile.TemporaryDirectory() as scratch:
         for file in ("selection.json", "selection.parquet"):
             path = f"{config_name}/selection/{file}"
-            (Path(scratch) / file).write_bytes(
-                _checked(repo_id, path, info.sha, manifest.get(path), token).read_bytes()
-            )
-        return config_name, Selection.load(scratch), manifest, info.sha
+            (Path(scratch) / file).write_bytes(_checked(repo_id, path, head, manifest.get(path), token).read_bytes())
+        return config_name, Selection.load(scratch), manifest, head
+
+
+def manifest_of(sha256: dict[str, str]) -> bytes:
+    """Write path -> SHA-256 of every file, and the SHA-256 of that list, in one fixed form."""
+    files = dict(sorted(sha256.items()))
+    digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    return (json.dumps({"files": files, "sha256": digest}, indent=2) + "\n").encode()
 
 
 def read_manifest(text: bytes, repo_id: str) -> dict[str, str]:
-    """Read path -> SHA-256 from a manifest, which names its own."""
+    """Read path -> SHA-256 from a manifest, every byte of which is checked."""
     try:
-        found = json.loads(text)
-        files, said = found["files"], found["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise HubError(f"The list of files of {repo_id} is damaged: {error}.") from error
-    if hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest() != said:
-        raise HubError(f"The list of files of {repo_id} is damaged: its checksum differs.")
-    return dict(files)
+        files = dict(json.loads(text)["files"])
+        intact = manifest_of(files) == text
+    except (ValueError, KeyError, TypeError):
+        intact = False
+    if not intact:
+        raise HubError(f"The list of files of {repo_id} is damaged: its checksum differs. Publish the subset again.")
+    return files
 
 
 def _checked(repo_id: str, path: str, commit: str, wanted: str | None, token: str | bool | None) -> Path:
-    file = _download(repo_id, path, commit, token)
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != wanted:
-        raise SelectionError(
-            f"{path} of {repo_id} is damaged: its checksum differs from the one it was published with. Remove {file.name} from the "
-            "cache of the Hub, and load again."
-        )
-    return file
+    """Download a file, once more where the cache holds a damaged one, and check its SHA-256."""
+    for force in (False, True):
+        file = _download(repo_id, path, commit, token, force=force)
+        digest = hashlib.sha256()
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        if digest.hexdigest() == wanted:
+            return file
+    raise HubError(
+        f"{path} of {repo_id} is damaged: its checksum differs from the one it was published with. Publish the subset again, "
+        "or load another revision."
+    )
 
 
-def _download(repo_id: str, path: str, commit: str, token: str | bool | None) -> Path:
+def _download(repo_id: str, path: str, commit: str, token: str | bool | None, *, force: bool = False) -> Path:
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
 
-    return Path(patiently(lambda: hf_hub_download(repo_id, path, repo_type="dataset", revision=commit, token=token)))
+    where: dict[str, Any] = {"repo_type": "dataset", "revision": commit, "token": token, "force_download": force}
+    try:
+        return Path(patiently(lambda: hf_hub_download(repo_id, path, **where)))
+    except EntryNotFoundError as error:
+        raise HubError(f"{path} is missing in {repo_id}: the subset is not whole. Publish it again.") from error

@@ -79,7 +79,8 @@ def verify(
         steps.append(lambda: _scores(selection, source))
     if level == "full":
         steps.append(lambda: _again(selection, source))
-    checked, differences = [], []
+    checked: list[str] = []
+    differences: list[str] = []
     for step in steps:
         said, same = step()
         (checked if same else differences).append(said)

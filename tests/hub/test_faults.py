@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import signal
 import subprocess
@@ -14,11 +13,11 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download
+from huggingface_hub import CommitOperationAdd, HfApi, constants, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 
+from .clients import REPO, commit, put, rows, status
 from .server import Seen
-from .test_server import REPO, commit, put, rows, status
 
 
 @pytest.mark.parametrize(("how", "done"), [("drop-before", False), ("drop-after", True), ("truncate", True)])
@@ -67,7 +66,8 @@ def test_faults_strike_by_index(hub):
         hub.fault("drop")
 
 
-def test_a_cut_download_is_taken_up_again(hub, naps):
+def test_a_cut_download_is_taken_up_again(hub, naps, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 50_000)  # what arrived is kept in steps of this, 10 MB
     data = os.urandom(300_000)
     hub.create(REPO, {"a.parquet": data, "b.txt": b"text" * 1000})
     hub.fault("truncate", path="/blob/")
@@ -174,7 +174,6 @@ def test_a_leaked_token_is_found(hub):
     assert any("PUT /upload/" in place and "body (plain)" in place for place in hub.leaks(token))
     assert HfApi().get_paths_info(REPO, [token], repo_type="dataset") == []
     assert any("/paths-info/" in place for place in hub.leaks(token))
-    assert base64.b64encode(token.encode())  # the canary itself is text
 
 
 def test_half_a_request_is_none(hub):

@@ -6,55 +6,29 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx2
 import pytest
 from huggingface_hub import (
-    CommitOperationAdd,
     CommitOperationDelete,
     DatasetCard,
     HfApi,
     constants,
-    get_hf_file_metadata,
     get_session,
     hf_hub_download,
-    hf_hub_url,
     snapshot_download,
 )
 from huggingface_hub.errors import (
     BadRequestError,
     EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
+from .clients import REPO, commit, put, rows, status
 from .server import Hub
 from .wiring import point_clients
-
-REPO = "me/corpus"
-
-
-def rows(*numbers: int):
-    from datasets import Dataset
-
-    return Dataset.from_dict({"x": list(numbers)})
-
-
-def put(path: str, data: bytes = b"text") -> CommitOperationAdd:
-    return CommitOperationAdd(path, data)
-
-
-def commit(*operations, name: str = REPO, **kwargs):
-    return HfApi().create_commit(name, operations, commit_message="a change", repo_type="dataset", **kwargs)
-
-
-def status(call, *args, **kwargs) -> int:
-    """Return the status that a call is refused with."""
-    with pytest.raises(HfHubHTTPError) as caught:
-        call(*args, **kwargs)
-    return caught.value.response.status_code
 
 
 def test_two_configs_live_side_by_side(either_hub):
@@ -146,6 +120,10 @@ def test_large_files_go_to_storage_without_the_token(hub):
     assert Path(path).read_bytes() == data["parts.parquet"]
     assert all("authorization" not in seen.headers for seen in hub.log if seen.host == "storage")
     assert hub.calls("GET", "/blob/") and not hub.leaks(hub.token())
+    address = hub.storage_url + hub.calls("GET", "/blob/")[0].path
+    assert get_session().get(address).content == data["parts.parquet"]
+    refused = get_session().get(address, headers={"Authorization": f"Bearer {hub.token()}"})
+    assert refused.status_code == 400 and hub.leaks(hub.token())
 
 
 def test_info_tree_and_paths(hub):
@@ -203,18 +181,6 @@ def test_branches_and_tags(hub):
     assert status(api.delete_branch, REPO, branch="main", repo_type="dataset") == 403
 
 
-def test_pull_requests(hub):
-    head = hub.create(REPO, {"a.txt": b"old"}).find().sha
-    mine = commit(put("a.txt", b"mine"), create_pr=True)
-    assert (mine.pr_num, mine.pr_revision, hub.head(REPO)) == (1, "refs/pr/1", head)
-    hub.login("stranger")
-    assert commit(put("a.txt", b"theirs"), create_pr=True).pr_revision == "refs/pr/2"
-    assert status(commit, put("a.txt", b"theirs")) == 403
-    assert status(commit, put("a.parquet", b"PAR1"), create_pr=True) == 403
-    shown = Path(hf_hub_download(REPO, "a.txt", repo_type="dataset", revision="refs/pr/2")).read_text()
-    assert (shown, hub.files(REPO)["a.txt"], hub.head(REPO)) == ("theirs", b"old", head)
-
-
 def test_deletions(hub):
     hub.create(REPO, {"a/1.txt": b"1", "a/2.txt": b"2", "b.txt": b"b"})
     commit(CommitOperationDelete("a/"), put("c.txt"))
@@ -222,87 +188,6 @@ def test_deletions(hub):
     with pytest.raises(EntryNotFoundError, match="doesn't exist"):
         commit(CommitOperationDelete("a/1.txt"), put("d.txt"))
     assert set(hub.files(REPO)) == {".gitattributes", "b.txt", "c.txt"}
-
-
-def test_names_that_are_taken(hub):
-    api = HfApi()
-    first = api.create_repo(REPO, repo_type="dataset")
-    assert status(api.create_repo, REPO, repo_type="dataset") == 409
-    assert api.create_repo(REPO, repo_type="dataset", exist_ok=True) == first == f"{hub.url}/datasets/{REPO}"
-    api.create_repo(REPO)  # a model of the same name, as on the public Hub
-    hub.store.one_namespace = True
-    api.create_repo("me/other")
-    assert status(api.create_repo, "me/other", repo_type="dataset") == 409
-    assert not api.repo_exists("me/other", repo_type="dataset")
-    api.delete_repo("me/other")
-    api.create_repo("me/other", repo_type="dataset", private=True)
-    assert hub.repo("me/other").private
-
-
-@pytest.mark.parametrize(
-    ("kind", "code"), [("none", 401), ("wrong", 401), ("expired", 401), ("read", 403), ("fine", 403)]
-)
-def test_tokens_that_may_not_write(hub, kind, code):
-    hub.create(REPO)
-    hub.login(kind)
-    assert status(commit, put("a.txt")) == code
-    assert status(HfApi().create_repo, "me/new", repo_type="dataset") == code
-    assert len(hub.commits(REPO)) == 1 and ("dataset", "me/new") not in hub.store.repos
-
-
-def test_tokens_that_may(hub):
-    hub.create(REPO)
-    api = HfApi(token=hub.tokens.fine(REPO))
-    api.upload_file(path_or_fileobj=b"text", path_in_repo="a.txt", repo_id=REPO, repo_type="dataset")
-    assert "a.txt" in hub.files(REPO)
-    roles = [HfApi().whoami(token)["auth"]["accessToken"]["role"] for token in (hub.token("read"), api.token)]
-    assert roles == ["read", "fineGrained"]
-    assert HfApi().whoami()["name"] == "me"
-    with pytest.raises(HfHubHTTPError, match="Invalid user token"):
-        HfApi().whoami(hub.token("expired"))
-
-
-def test_private_repositories_are_hidden(hub):
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
-
-    rows(1).push_to_hub(REPO, private=True)
-    assert load_dataset(REPO, split="train")["x"][:] == [1]
-    for kind, code in {"none": 401, "stranger": 404, "fine": 404}.items():
-        hub.login(kind)
-        for name in (REPO, "me/none"):
-            assert status(HfApi().repo_info, name, repo_type="dataset") == code
-            with pytest.raises(RepositoryNotFoundError):
-                get_hf_file_metadata(hf_hub_url(name, "README.md", repo_type="dataset"), token=hub.token(kind))
-        with pytest.raises(DatasetNotFoundError):
-            load_dataset(REPO, download_mode="force_redownload")
-    hub.login("read")
-    assert HfApi().repo_info(REPO, repo_type="dataset").private
-
-
-def test_gated_repositories_show_but_do_not_give(hub):
-    hub.create(REPO, {"a.txt": b"text"})
-    HfApi().update_repo_settings(REPO, gated="manual", repo_type="dataset")
-    for kind, code in {"none": 401, "stranger": 403, "fine": 403}.items():
-        hub.login(kind)
-        assert HfApi().repo_info(REPO, repo_type="dataset").gated == "manual"
-        with pytest.raises(GatedRepoError) as caught:
-            hf_hub_download(REPO, "a.txt", repo_type="dataset")
-        assert caught.value.response.status_code == code
-    hub.repo(REPO).granted.add("stranger")
-    hub.login("stranger")
-    assert Path(hf_hub_download(REPO, "a.txt", repo_type="dataset")).read_text() == "text"
-
-
-def test_what_is_not_there(hub):
-    hub.create(REPO)
-    for error, name, revision in ((RevisionNotFoundError, "a.txt", "no"), (EntryNotFoundError, "a.txt", "main")):
-        with pytest.raises(error):
-            hf_hub_download(REPO, name, repo_type="dataset", revision=revision)
-    with pytest.raises(RevisionNotFoundError):
-        HfApi().repo_info(REPO, repo_type="dataset", revision="no")
-    with pytest.raises(RepositoryNotFoundError):
-        commit(put("a.txt"), name="me/none")
 
 
 def test_cards(hub):
@@ -353,7 +238,16 @@ def test_servers_start_at_once_and_leave_nothing():
     assert len({hub.url for hub in hubs}) == 20
     hubs[0].create(REPO, {"a.txt": b"0"})
     assert hubs[0].files(REPO) and not hubs[1].store.repos
-    for hub in hubs:
+    hubs[0].fault("stall", seconds=60, path="whoami")
+    with httpx2.Client() as client, ThreadPoolExecutor(1) as pool:
+        assert client.get(f"{hubs[0].url}/api/datasets/{REPO}").status_code == 200  # and the connection stays open
+        stalled = pool.submit(httpx2.get, f"{hubs[0].url}/api/whoami-v2")
+        while not hubs[0].calls(path="whoami"):
+            time.sleep(0.001)
+        hubs[0].close()
+        assert {thread for thread in threading.enumerate() if thread.name.endswith("serve")} <= before
+        assert stalled.exception(10) or stalled.result()
+    for hub in hubs[1:]:
         hub.close()
     assert taken < 20 * 0.05
     assert set(threading.enumerate()) <= before
@@ -367,6 +261,7 @@ def test_the_wiring_is_undone(tmp_path):
             constants.ENDPOINT,
             constants.HF_HUB_OFFLINE,
             constants.HF_HUB_CACHE,
+            constants.HF_TOKEN_PATH,
             datasets.config.HF_ENDPOINT,
             HfApi().endpoint,
         ]

@@ -14,7 +14,8 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"
 
 def environment(url: str, token: str | None, home: Path) -> dict[str, str]:
     """Return the environment of a process that talks to this Hub alone: the clients read it when they are imported."""
-    dropped = (*PROXIES, "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_TOKEN_PATH")
+    proxies = PROXIES if "127.0.0.1" in url else ()
+    dropped = (*proxies, "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_TOKEN_PATH")
     env = {name: value for name, value in os.environ.items() if name not in dropped}
     env |= {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0"}
     env |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
@@ -32,7 +33,7 @@ def point_clients(patch: pytest.MonkeyPatch, url: str, home: Path) -> None:
     from huggingface_hub import constants, hf_api, hf_file_system
     from huggingface_hub.utils import _cache_manager, _detect_agent
 
-    for name in PROXIES:
+    for name in PROXIES if "127.0.0.1" in url else ():
         patch.delenv(name, raising=False)
     for name in ("HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_XET"):
         patch.setenv(name, environment(url, None, home)[name])  # for the processes that a test starts
