@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hf_select.audio import load_embedded
-from hf_select.errors import OutputError
+from hf_select.errors import AudioError, OutputError
 from hf_select.rows import audio_column, base_positions, plain, take_rows
+from hf_select.sound.own_files import own_name
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["check_output", "new_folder", "parquet_shards", "write_parquet"]
+__all__ = ["check_output", "folder_page", "new_folder", "parquet_shards", "write_parquet"]
 
 _BATCH_ROWS = 256
 _SHARD_BYTES = 500_000_000
@@ -78,8 +79,18 @@ def write_parquet(ds: Dataset, folder: Path, *, split: str = "train", audio_root
         The files written; see `parquet_shards`.
     """
     (folder / "data").mkdir(exist_ok=True)
-    files = list(parquet_shards(ds, folder / "data", split=split, audio_root=audio_root))
+    written = parquet_shards(ds, folder / "data", split=split, audio_root=audio_root, shard_bytes=_SHARD_BYTES)
+    files = list(written)
     return [file.rename(file.with_name(f"{split}-{i:05d}-of-{len(files):05d}.parquet")) for i, file in enumerate(files)]
+
+
+def folder_page(about: str) -> str:
+    """Return a README.md that tells `load_dataset` which files of such a folder are the data."""
+    return (
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*.parquet\n---\n\n"
+        f"{about}\n\n```python\nfrom datasets import load_dataset\n\n"
+        'ds = load_dataset(".", split="train")  # the path of this folder\n```\n'
+    )
 
 
 def parquet_shards(
@@ -112,14 +123,15 @@ def parquet_shards(
         ds = ds.cast_column(name, Audio(sampling_rate=feature.sampling_rate))
     schema = ds.features.arrow_schema
     schema = schema.with_metadata({b"huggingface": json.dumps({"info": {"features": ds.features.to_dict()}}).encode()})
+    media = [field.name for field in schema if _is_media(field.type)]  # sound; pictures too, where there are some
     writer: pq.ParquetWriter | None = None
-    number = size = 0
+    number = size = done = 0
     file = folder / f"{split}-00000.parquet"
     try:
         with tqdm(total=len(ds), unit=" rows", desc="writing") as bar:
             for table in _tables(ds):
-                if name is not None:
-                    table = _embed(table, name, audio_root)
+                for column in media:
+                    table = _embed(table, column, audio_root, done)
                 if writer is not None and size > shard_bytes:
                     writer.close()
                     writer = None
@@ -130,6 +142,7 @@ def parquet_shards(
                     writer = _writer(file, schema)
                 writer.write_table(table.cast(schema))
                 size += table.nbytes
+                done += table.num_rows
                 bar.update(table.num_rows)
         writer = writer or _writer(file, schema)
     finally:
@@ -155,11 +168,26 @@ def _tables(ds: Any) -> Iterator[pa.Table]:
             yield pa.table({name: take_rows(table.column(name), rows) for name in table.column_names})
 
 
-def _embed(table: pa.Table, name: str, audio_root: str | None) -> pa.Table:
-    """Read the bytes of rows that hold a path alone; the other rows are left as they are."""
+def _is_media(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) and {field.name for field in kind} == {"bytes", "path"}
+
+
+def _embed(table: pa.Table, name: str, audio_root: str | None, start: int) -> pa.Table:
+    """Read the bytes of rows that hold a path alone, and cut every path down to its file name."""
     column = table.column(name).combine_chunks()
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if not column.field("bytes").null_count:
-        return table
-    values = [load_embedded(value, audio_root) if value else None for value in column.to_pylist()]
-    return table.set_column(table.column_names.index(name), name, pa.array(values, column.type))
+    if column.field("bytes").null_count:
+        values = [_embedded(value, name, start + row, audio_root) for row, value in enumerate(column.to_pylist())]
+        column = pa.array(values, column.type)
+    else:
+        names = pa.array([own_name(path) for path in column.field("path").to_pylist()], column.type.field("path").type)
+        parts = [names if field.name == "path" else column.field(field.name) for field in column.type]
+        column = pa.StructArray.from_arrays(parts, fields=list(column.type), mask=column.is_null())
+    return table.set_column(table.column_names.index(name), name, column)
+
+
+def _embedded(value: Any, name: str, row: int, audio_root: str | None) -> dict[str, Any] | None:
+    try:
+        return load_embedded(value, audio_root) if value else None
+    except AudioError as error:
+        raise type(error)(f"row {row} of the rows to write, column {name!r}: {error}") from error

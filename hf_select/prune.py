@@ -15,8 +15,8 @@ from hf_select.budget import Budget
 from hf_select.columns import with_columns
 from hf_select.counts import balance
 from hf_select.errors import ArgumentError, ColumnError
-from hf_select.export import new_folder, write_parquet
-from hf_select.hub.policy import origin_of
+from hf_select.export import folder_page, new_folder, write_parquet
+from hf_select.hub.policy import with_origin
 from hf_select.metadata import missing_metadata
 from hf_select.methods import select_by_score, select_kmeans, select_random, select_subgroups
 from hf_select.readers import read_groups, read_seconds
@@ -30,7 +30,7 @@ from hf_select.transforms import MFCC, Duration
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["Plan", "Pruned", "Pruning", "describe", "folder_page", "make_plan", "prune", "thin_columns", "write"]
+__all__ = ["Plan", "Pruned", "Pruning", "describe", "make_plan", "prune", "thin_columns", "write"]
 
 SECONDS = "decoded_seconds"  # what was really decoded; a `duration` column of the dataset may say something else
 VECTOR = "mfcc_stats"
@@ -145,7 +145,7 @@ def prune(source: Source, job: Pruning) -> Pruned:
         arguments.setdefault("n_clusters", clusters_for(len(ds)))
         if arguments["column"] == VECTOR:
             arguments.setdefault("standardize", "features")  # coefficients differ in scale by a factor of hundreds
-    selection = _pinned(_METHODS[job.method](columns, budget=job.budget, **arguments), ds)
+    selection = with_origin(_METHODS[job.method](columns, budget=job.budget, **arguments), ds)
     small = selection.apply(ds)
     return Pruned(selection, columns, small, _summary(source, job, columns, selection))
 
@@ -168,7 +168,8 @@ def write(pruned: Pruned, source: Source, job: Pruning, out: Path, *, overwrite:
             umap=job.umap,
             extra=made,
         )
-        page = folder_page(pruned.selection, "chosen by hf_select: see [report.md](report.md)")
+        small = f"{len(pruned.selection)} of {pruned.selection.num_rows}"
+        page = folder_page(f"{small} rows, chosen by hf_select: see [report.md](report.md).")
         (folder / "README.md").write_text(page, encoding="utf-8")
     return out
 
@@ -280,24 +281,6 @@ def _liars(ds: Any, columns: Any) -> list[str]:
         f"{len(wrong)} rows have a `duration` that differs from the decoded length by more than 1 % (row {row}: {said[row]:.2f} s "
         f"said, {decoded[row]:.2f} s decoded). Budgets and hours count decoded seconds."
     ]
-
-
-def _pinned(selection: Selection, ds: Any) -> Selection:
-    """Note the repository and commit of a dataset of the Hub: who publishes the smaller one has to keep to its terms."""
-    origin = origin_of(ds, None, None)
-    if origin.repo_id is None:
-        return selection
-    noted = {name: value for name, value in vars(origin).items() if value is not None}
-    return replace(selection, source={**selection.source, **noted})
-
-
-def folder_page(selection: Selection, how: str) -> str:
-    """Return a README that tells `load_dataset` which files of a folder are the data."""
-    return (
-        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*.parquet\n---\n\n"
-        f"{len(selection)} of {selection.num_rows} rows, {how}.\n\n"
-        '```python\nfrom datasets import load_dataset\n\nds = load_dataset(".", split="train")  # the path of this folder\n```\n'
-    )
 
 
 def describe(pruned: Pruned, out: Path | None) -> str:

@@ -28,9 +28,8 @@ def load(
 
     For what is not public log in by `hf auth login`, or set HF_TOKEN.
     """
-    from hf_select.export import check_output, new_folder, write_parquet
+    from hf_select.export import check_output, folder_page, new_folder, write_parquet
     from hf_select.hub.subset import load_selection, load_subset
-    from hf_select.prune import folder_page
 
     check_output(out, overwrite=overwrite)
     progress(not quiet)
@@ -39,7 +38,9 @@ def load(
     with new_folder(out, overwrite=overwrite) as folder:
         write_parquet(rows, folder)
         selection.save(folder)
-        (folder / "README.md").write_text(folder_page(selection, f"{name} of {repo} at {commit}"), encoding="utf-8")
+        (folder / "README.md").write_text(
+            folder_page(f"{len(rows)} rows: {name} of {repo} at {commit}."), encoding="utf-8"
+        )
     found = {"repo_id": repo, "config_name": name, "revision": commit, "rows": len(rows), "out": str(out)}
     text = f"{len(rows):,} rows: {repo}, config {name}, at commit {commit}\nWritten to {out}: data/, selection.json, selection.parquet."
     show(found if as_json else text, as_json)

@@ -111,8 +111,8 @@ def patiently(call: Callable[[], T]) -> T:
             _raise_unless_passing(error)
             if attempt == ATTEMPTS - 1:
                 raise HubError(
-                    f"The Hub could not be reached in {ATTEMPTS} attempts ({sentence_of(error)}). What was uploaded is kept: call "
-                    "again to complete it."
+                    f"The Hub could not be reached in {ATTEMPTS} attempts ({sentence_of(error)}). What is done is kept: call again "
+                    "to complete it."
                 ) from error
             time.sleep(_pause(error, attempt))
     raise AssertionError("unreachable")
@@ -128,7 +128,8 @@ def sentence_of(error: BaseException | None) -> str:
     reason = _reason(error)
     line = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(":")
     said = getattr(reason, "server_message", None) or ""
-    return f"{line} {said.strip().splitlines()[0]}" if said.strip() and said not in line else line
+    line = f"{line}: {said.strip().splitlines()[0]}" if said.strip() and said not in line else line
+    return line.rstrip(". ")
 
 
 def _operations(uploads: Uploads, wanted: Change, there: dict[str, tuple[str, str | None]]) -> list[Any]:
@@ -197,10 +198,10 @@ def _limit_waiting() -> None:
 
 
 def _reason(error: BaseException | None) -> BaseException | None:
-    """Return why a file could not be looked up: its error says no more than that it is not in the cache either."""
+    """Return what went wrong where the client says no more than that a file is not in the cache, or was not uploaded."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    return error.__cause__ or error if isinstance(error, LocalEntryNotFoundError) else error
+    return error.__cause__ or error if isinstance(error, LocalEntryNotFoundError | RuntimeError) else error
 
 
 def _raise_unless_passing(error: Exception) -> None:
@@ -209,13 +210,14 @@ def _raise_unless_passing(error: Exception) -> None:
 
     reason, status = _reason(error), status_of(error)
     if isinstance(reason, OfflineModeIsEnabled) or (reason is error and isinstance(error, LocalEntryNotFoundError)):
-        raise HubError(f"The Hub can't be reached: {sentence_of(error)}") from error
+        raise HubError(f"The Hub can't be reached: {sentence_of(error)}.") from error
     if isinstance(reason, EntryNotFoundError):
         raise error
     if status is None and not _is_connection(reason):
         raise error
     if status is not None and status not in _PASSING:
-        raise HubError(f"The Hub refused: {sentence_of(error)}") from error
+        advice = " Is this token one that may do it? `hf auth login` takes another." if status in (401, 403) else ""
+        raise HubError(f"The Hub refused. {sentence_of(error)}.{advice}") from error
 
 
 def _pause(error: Exception, attempt: int) -> float:
@@ -228,4 +230,4 @@ def _pause(error: Exception, attempt: int) -> float:
 
 def _is_connection(error: BaseException | None) -> bool:
     kinds = ("TransportError", "ConnectionError", "TimeoutError")  # of the Hub's HTTP client, which changes its package
-    return any(kind.__name__ in kinds for kind in type(error).__mro__) or "Consistency check failed" in str(error)
+    return any(kind.__name__ in kinds for kind in type(error).__mro__)

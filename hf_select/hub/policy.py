@@ -13,7 +13,16 @@ from hf_select.report.markdown import without_paths
 from hf_select.rows import base_column
 from hf_select.selection import Selection
 
-__all__ = ["Origin", "Terms", "columns_to_publish", "holds_local_paths", "origin_of", "shareable", "terms_of"]
+__all__ = [
+    "Origin",
+    "Terms",
+    "columns_to_publish",
+    "holds_local_paths",
+    "origin_of",
+    "shareable",
+    "terms_of",
+    "with_origin",
+]
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SPEAKER = re.compile(r"speaker|spk|client_?id", re.IGNORECASE)
@@ -29,6 +38,11 @@ class Origin:
     revision: str | None = None
     config: str | None = None
     split: str | None = None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether this names one state of the rows: a branch or a tag may move."""
+        return self.repo_id is not None and _COMMIT.fullmatch(self.revision or "") is not None
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,15 @@ def origin_of(ds: Any, source: str | None, revision: str | None) -> Origin:
     if source is None:
         return Origin(found[0], revision or found[1], config if found[0] else None, split if found[0] else None)
     return Origin(source, revision or (found[1] if found[0] == source else None), config, split)
+
+
+def with_origin(selection: Selection, ds: Any) -> Selection:
+    """Note the repository and commit of a dataset of the Hub: who publishes the smaller one has to keep to its terms."""
+    origin = origin_of(ds, None, None)
+    if origin.repo_id is None:
+        return selection
+    noted = {name: value for name, value in vars(origin).items() if value is not None}
+    return replace(selection, source={**selection.source, **noted})
 
 
 def _from_cache(ds: Any) -> tuple[str | None, str | None]:

@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
+from hf_select.budget import Budget
 from hf_select.errors import ArgumentError, HubError, SelectionError
 from hf_select.export import parquet_shards
 from hf_select.hub.card import card_of
 from hf_select.hub.commit import Change, Uploads, commit, patiently, sentence_of, status_of
 from hf_select.hub.facts import config_facts
 from hf_select.hub.kept_alone import NOT_COUNTED, kept_rows, with_known_hours, without_source
+from hf_select.hub.pictures import draw_pictures
 from hf_select.hub.policy import Origin, Terms, columns_to_publish, origin_of, shareable, terms_of
 from hf_select.hub.subset import MANIFEST, manifest_of
-from hf_select.report import plot_labels
 from hf_select.rows import require_dataset
 from hf_select.selection import Selection
 
@@ -109,20 +111,16 @@ def publish(
     record = shareable(selection, origin, terms)
     head = _open(api, repo_id, private=terms.private)
     patiently(lambda: _refuse_other(api, repo_id, head, name, record, overwrite=overwrite))
-    uploads = Uploads(api, repo_id)
+    uploads, size = Uploads(api, repo_id), 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if terms.rows:
-            for file in parquet_shards(
-                kept.select_columns(names), folder, audio_root=audio_root, shard_bytes=shard_bytes
-            ):
+            published = kept.select_columns(names)
+            for file in parquet_shards(published, folder, audio_root=audio_root, shard_bytes=shard_bytes):
+                size += _bytes_of(file)
                 uploads.add(f"{name}/{file.name}", file)
                 file.unlink()
         record.save(folder / "selection")
-        pictures = _draw(ds, record, folder, label, by) if whole else []
-        for part in ("selection", "figures"):
-            for file in sorted((folder / part).glob("*")):
-                uploads.add(f"{name}/{part}/{file.name}", file)
         facts = config_facts(
             ds,
             record,
@@ -134,12 +132,18 @@ def publish(
             licence=terms.licence,
             source=record.source,
             source_card=terms.card,
-            pictures=pictures,
+            num_bytes=size,
             download_size=sum(uploads.size.values()),
             text=card or "",
             mask=None if whole else np.ones(len(ds), dtype=bool),
         )
+        (folder / "figures").mkdir()
+        if whole:
+            facts = replace(facts, pictures=draw_pictures(ds, record, folder / "figures", tables=facts.tables))
         facts = with_known_hours(facts if whole else without_source(facts, ds, record), record)
+        for part in ("selection", "figures"):
+            for file in sorted((folder / part).glob("*")):
+                uploads.add(f"{name}/{part}/{file.name}", file)
 
         def change(head: str, existing: str | None) -> Change:
             _refuse_other(api, repo_id, head, name, record, overwrite=overwrite)  # somebody else may have been quicker
@@ -167,19 +171,17 @@ def check_publish(
 
 
 def config_of(selection: Selection) -> str:
-    """Return a name for a config: the method and what it keeps, such as "kmeans-70" or "random-2.5h"."""
-    budget = str(selection.budget).replace(" ", "").replace("%", "")
-    try:
-        share = float(budget)
-        budget = (
-            f"{100 * share:g}"
-            if isinstance(selection.budget, float) or ("%" not in str(selection.budget) and share <= 1)
-            else f"{share:g}"
-        )
-    except ValueError:
-        pass
-    words = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{selection.method.removeprefix('select_')}-{budget}")
-    return words.replace("_", "-").strip("-.")[:96]
+    """Return a name for a config: the method and what it keeps, such as "kmeans-70" (per cent), "random-2.5h" or "random-500rows"."""
+    budget = "all" if selection.budget == "all" else Budget.parse(selection.budget)
+    if isinstance(budget, Budget):
+        kinds = {
+            "share": f"{float(budget.amount * 100):g}",
+            "rows": f"{int(budget.amount)}rows",
+            "seconds": str(budget),
+        }
+        budget = kinds[budget.kind]
+    words = f"{selection.method.removeprefix('select_')}-{budget}".replace(" ", "")
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", words).strip("-.")[:96]
 
 
 def _check(selection: Selection, repo_id: str, name: str) -> None:
@@ -208,9 +210,9 @@ def _origin(ds: Any, selection: Selection, source: str | None, revision: str | N
 
 def _terms(api: Any, ds: Any, origin: Origin, *, rows: bool | None, licence: str | None, private: bool | None) -> Terms:
     terms = terms_of(api, origin, rows=rows, licence=licence, private=private, ds_licence=ds.info.license)
-    if not terms.rows and (origin.repo_id is None or origin.revision is None):
+    if not terms.rows and not origin.pinned:
         raise ArgumentError(
-            "An index names the source that its rows are in: pass source='name/repository' and source_revision=, a commit."
+            "An index names the source that its rows are in: pass source='name/repository' and source_revision=, a commit (40 hex digits)."
         )
     return terms
 
@@ -274,14 +276,7 @@ def _refuse_other(api: Any, repo_id: str, head: str, name: str, record: Selectio
         )
 
 
-def _draw(ds: Any, record: Selection, folder: Path, label: str | None, by: Sequence[str]) -> list[tuple[str, str]]:
-    """Draw kept and total rows per label and further columns: (file, what it shows) of each picture."""
-    (folder / "figures").mkdir()
-    names = [label or ("label" if "label" in ds.column_names else None), *by]
-    drawn = []
-    for number, name in enumerate(dict.fromkeys(names)):
-        if name is not None:
-            file = f"rows-{number}.png"
-            plot_labels(ds, record, name, folder / "figures" / file)
-            drawn.append((file, f"Rows kept and dropped per {name}"))
-    return drawn
+def _bytes_of(file: Path) -> int:
+    """Return how large the rows of a parquet file are before compression."""
+    footer = pq.read_metadata(file)
+    return sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))

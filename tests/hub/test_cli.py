@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 
@@ -60,7 +59,7 @@ def clips(tmp_path):
 
 @pytest.fixture
 def source(hub, clips):
-    """The clips as a repository on the Hub, with a licence; speakers and texts beside them."""
+    """The clips as a repository on the Hub, with a licence and speakers."""
     from huggingface_hub import metadata_update
 
     names = [f"{label}/{i:02d}.wav" for label in ("high", "low", "mid") for i in range(10)]
@@ -140,11 +139,21 @@ def test_a_pruned_folder_says_what_it_cannot_know(run, clips, hub, tmp_path):
     )
 
 
+@pytest.fixture
+def demo_speech():
+    """The training set of a small demo corpus."""
+    pytest.importorskip("espeakng_loader", reason='needs eSpeak NG: pip install "hf-select[demo]"')
+    from hf_select.demo.corpus import make_corpus
+
+    return make_corpus(clips=200, num_proc=1)["train"]
+
+
 @pytest.mark.slow
-def test_real_speech(run, speech_commands, hub, tmp_path):
-    speech_commands.to_parquet(tmp_path / "speech.parquet")
-    words = ["--budget", "0.7", "--licence", "cc-by-4.0", "--by", "speaker_id", "--push-to", hub.name("commands")]
-    words = words if "speaker_id" in speech_commands.column_names else [*words[:4], *words[6:]]
+@pytest.mark.parametrize("corpus", ["speech_commands", "demo_speech"])
+def test_speech_goes_all_the_way(run, request, hub, tmp_path, corpus):
+    ds = request.getfixturevalue(corpus)
+    ds.to_parquet(tmp_path / "speech.parquet")
+    words = ["--budget", "0.7", "--licence", "cc-by-4.0", "--push-to", hub.name("commands")]
     code, said, beside = run("prune", tmp_path / "speech.parquet", *words)
     assert code == 0, beside
     assert "config kmeans-70 (rows)" in said
@@ -153,8 +162,8 @@ def test_real_speech(run, speech_commands, hub, tmp_path):
     code, _, beside = run("load", hub.name("commands"), "--out", tmp_path / "again")
     assert code == 0, beside
     again, sel = load_dataset(str(tmp_path / "again"), split="train"), hs.Selection.load(tmp_path / "again")
-    assert len(again) == round(0.7 * len(speech_commands))
-    assert sounds(again) == sounds(sel.apply(speech_commands))
+    assert len(again) == round(0.7 * len(ds))
+    assert sounds(again) == sounds(sel.apply(ds))
 
 
 def test_rows_that_are_alike_are_published_from_their_folder(run, hub, tmp_path):

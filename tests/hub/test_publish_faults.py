@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from datasets import Audio
 
-from hf_select.errors import HubError, SelectionError
+from hf_select.errors import ArgumentError, HubError, SelectionError
 from hf_select.hub.subset import MANIFEST, load_subset, read_manifest
 
 from .server import Seen
@@ -28,7 +28,7 @@ FAULTS = {
     "500": {"how": 500},
     "500 after": {"how": 500, "after": True},
     "503": {"how": 503},
-    "stall": {"how": "stall", "seconds": 0.5},
+    "stall": {"how": "stall", "seconds": 0.3},
     "truncated": {"how": "truncate"},
     "401": {"how": 401},
 }
@@ -63,14 +63,15 @@ class Case:
         if not rows:
             hub.create("me/source", {"README.md": CARD.encode()})
             self.kwargs = {"source": "me/source", "source_revision": hub.head("me/source"), "licence": None}
-        send("me/model", selection(8, 2), **self.kwargs)
-        send("me/model", selection(6, 1), name="other", **self.kwargs)
+        send("me/model", selection(16, 2), **self.kwargs)
+        send("me/model", selection(12, 1), name="other", **self.kwargs)
         self.old = hub.files("me/model")
         hub.forget()
         send("me/model", **self.kwargs)
         self.requests, self.new = len(hub.log), hub.files("me/model")
         complete(hub, "me/model", CONFIG, "other")
         assert sum(path.startswith(f"{CONFIG}/train") for path in self.new) == 3 * rows
+        assert f"{CONFIG}/figures/kept-0.png" in self.new
         assert len(hub.commits("me/model")) == 4
 
     def repo(self, name: str) -> str:
@@ -105,9 +106,9 @@ class Case:
 @pytest.mark.parametrize("rows", [True, False], ids=["rows", "index"])
 def test_a_fault_at_every_request(quick, naps, monkeypatch, rows, fault):
     case, failed = Case(quick, rows), 0
-    assert case.requests >= (35 if rows else 24)
+    assert case.requests >= (28 if rows else 16)  # with nine faults more than 400 in all
     if fault == "stall":
-        be_patient(monkeypatch, naps, 0.15)
+        be_patient(monkeypatch, naps, 0.07)
     for index in range(case.requests):
         where, name = f"{fault} at request {index}", f"me/r{index:03d}"
         case.repo(name)
@@ -117,17 +118,18 @@ def test_a_fault_at_every_request(quick, naps, monkeypatch, rows, fault):
         except HubError as error:
             failed += 1
             assert case.state(name) == "old", where
-            assert str(error).endswith((".", ")")) or "again" in str(error) or "log in" in str(error), where
+            assert "hf auth login" in str(error), where
         else:
+            assert fault != "401" or "repos/create" in quick.log[index].path, where  # it is there already
             assert case.state(name) == "new", where
         hit = quick.log[index]
         assert hit.fault is not None, where
-        if case.state(name) == "old" or index % 8 == 0:
+        if case.state(name) == "old" or index % 12 == 0:
             case.ends(name, f"{where}: {hit.method} {hit.path}")
         assert len(quick.commits(name)) == 3, where
-    assert failed == (case.requests if fault == "401" else 0)
+    assert failed == (case.requests - 1 if fault == "401" else 0)
     if fault == "stall":
-        time.sleep(0.5)  # requests that were given up are carried out late
+        time.sleep(0.3)  # requests that were given up are carried out late
         assert all(len(quick.commits(f"me/r{index:03d}")) == 3 for index in range(case.requests))
         assert {case.state(f"me/r{index:03d}") for index in range(case.requests)} == {"new"}
 
@@ -138,7 +140,6 @@ WHERE = (
     "/preupload/",
     "objects/batch",
     "/upload/",
-    "objects/verify",
     "/tree/",
     "README.md",
     "/commit/",
@@ -151,8 +152,10 @@ def test_what_never_ends_is_told(quick):
     for number, path in enumerate(WHERE):
         name = case.repo(f"me/r{number}")
         quick.fault(503, path=path, times=None)
-        with pytest.raises(HubError, match="call again to complete it"):
+        with pytest.raises(HubError, match="call again to complete it") as caught:
             send(name)
+            pytest.fail(path)
+        assert caught.value.__cause__, path
         assert case.state(name) == "old", path
         case.ends(name, path)
 
@@ -164,6 +167,13 @@ def test_a_card_that_could_not_be_read_is_not_lost(quick):
     quick.fault(503, path="README.md", times=12)  # longer than the client itself tries
     send(name)
     assert case.state(name) == "new"
+
+
+def test_an_index_needs_a_commit(quick):
+    quick.create("me/source", {"README.md": CARD.encode()})
+    for revision in ("main", None, quick.head("me/source")[:8]):
+        with pytest.raises(ArgumentError, match="a commit"):
+            send("me/r", source="me/source", source_revision=revision, licence=None)
 
 
 def test_the_client_does_not_wait_for_ever(quick):
@@ -266,7 +276,7 @@ def test_private_is_never_public(quick):
 
 def test_three_at_once_sixty_times(quick):
     """Publishers of different configs: all commit on one parent at first, and all of them end up there."""
-    chosen, done, gate = [selection(6, seed) for seed in range(3)], {}, threading.Barrier(3)
+    chosen, done, gate = [selection(12, seed) for seed in range(3)], {}, threading.Barrier(3)
 
     def publish_one(repo: str, number: int, sel) -> None:
         gate.wait(60)
@@ -274,7 +284,7 @@ def test_three_at_once_sixty_times(quick):
 
     with ThreadPoolExecutor(3) as pool:
         for turn in range(20):
-            repo, first = f"me/r{turn // 5}", 3 * turn
+            repo, first = f"me/r{turn}", 3 * turn
             waiting = iter(range(3))
 
             def together(seen: Seen, waiting=waiting) -> None:
@@ -287,7 +297,7 @@ def test_three_at_once_sixty_times(quick):
             done.setdefault(repo, []).extend(f"c{number}" for number in range(first, first + 3))
     for repo, names in done.items():
         complete(quick, repo, *names)
-        assert len(quick.commits(repo)) == 1 + len(names) == 16
+        assert len(quick.commits(repo)) == 1 + len(names) == 4
     assert len([seen for seen in quick.calls("POST", "/commit/") if seen.status == 412]) >= 40
 
 
@@ -311,7 +321,7 @@ def test_two_publishers_of_one_config(quick, same):
     quick.create("me/r")
     quick.before = together
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(one, [selection(6, 0), selection(6, 0 if same else 1)]))
+        found = list(pool.map(one, [selection(12, 0), selection(12, 0 if same else 1)]))
     assert True in found
     assert found.count(False) == same
     assert same or any("pass overwrite=True" in str(outcome) for outcome in found)
@@ -320,17 +330,17 @@ def test_two_publishers_of_one_config(quick, same):
 
 
 def test_other_content_is_refused_and_replaced_when_told(quick):
-    send("me/r", selection(8))
+    send("me/r", selection(16))
     before, files = quick.head("me/r"), quick.files("me/r")
     assert sum(path.startswith(f"{CONFIG}/train") for path in files) == 4
     quick.forget()
     with pytest.raises(SelectionError, match="pass overwrite=True"):
-        send("me/r", selection(6), overwrite=False)
+        send("me/r", selection(12), overwrite=False)
     assert not quick.calls("PUT") and quick.files("me/r") == files
-    send("me/r", selection(6), overwrite=True)
+    send("me/r", selection(12), overwrite=True)
     complete(quick, "me/r", CONFIG)
     assert sum(path.startswith(f"{CONFIG}/train") for path in quick.files("me/r")) == 3
-    for revision, rows in ((before, 8), (None, 6)):
+    for revision, rows in ((before, 16), (None, 12)):
         kept = load_subset("me/r", revision=revision).cast_column("audio", Audio(decode=False))
         assert [row["bytes"] for row in kept["audio"]] == [
             row["bytes"] for row in selection(rows).apply(clips())["audio"]

@@ -13,13 +13,14 @@ from datasets import Audio, Dataset
 
 import hf_select as hs
 import hf_select.export
-from hf_select.hub import card, commit, publish
+from hf_select.hub import card, commit, pictures, publish
 from hf_select.selection import Selection
 
 CONFIG = "words"
 
 
-def clips(rows: int = 12) -> Dataset:
+@functools.cache
+def clips(rows: int = 24) -> Dataset:
     """Make rows of 0.1 s of sound."""
     rng = np.random.default_rng(0)
 
@@ -36,20 +37,21 @@ def clips(rows: int = 12) -> Dataset:
     return Dataset.from_dict(columns).cast_column("audio", Audio(decode=False))
 
 
-def selection(rows: int = 6, seed: int = 0) -> Selection:
-    return hs.select_random(clips(), budget=rows, seed=seed)
+@functools.cache
+def selection(rows: int = 12, seed: int = 0) -> Selection:
+    return hs.select_random(clips(), budget=rows // 2, seed=seed, per="label")
 
 
 def send(repo: str, sel: Selection | None = None, *, ds: Dataset | None = None, name: str = CONFIG, **kwargs):
-    """Publish, two rows in a file."""
+    """Publish, four rows in a file."""
     asked = {"licence": "cc-by-4.0", "overwrite": True, "shard_bytes": 1, **kwargs}
     return publish.publish(ds or clips(), sel or selection(), repo, config_name=name, **asked)
 
 
 def make_quick(patch: pytest.MonkeyPatch) -> None:
-    """Let two rows fill a file, and keep pictures and templates, which are the same each time."""
-    patch.setattr(hf_select.export, "_BATCH_ROWS", 2)
-    patch.setattr(publish, "plot_labels", _Drawn(publish.plot_labels))
+    """Let four rows fill a file, and keep pictures and templates, which are the same each time."""
+    patch.setattr(hf_select.export, "_BATCH_ROWS", 4)
+    patch.setattr(pictures, "plot_labels", _Drawn(pictures.plot_labels))
     patch.setattr(card, "template", functools.cache(card.template))
 
 
