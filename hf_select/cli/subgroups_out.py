@@ -144,7 +144,9 @@ def _limits(found: Found) -> str:
     if not found.candidates:
         return f"None of them is worse than all rows and one {asked}: ask for less, such as --redundancy 0."
     by = f"by {found.groups.speaker}" if found.groups.speaker is not None else "by rows"
-    return f"The worst {len(found.worst):,} of {found.candidates:,} {asked}, each set of rows once; q and intervals {by}."
+    return (
+        f"The worst {len(found.worst):,} of {found.candidates:,} {asked}, each set of rows once; q and intervals {by}."
+    )
 
 
 # -- values
