@@ -20,23 +20,23 @@ class BitSets(NamedTuple):
     code: NDArray[np.int64]
 
     @classmethod
-    def of(cls, columns: Sequence[NDArray[np.int32]], sizes: Sequence[int]) -> BitSets:
-        """Pack columns of codes (-1 = no value), with so many values each."""
-        sets = [pack(column == code) for column, size in zip(columns, sizes, strict=True) for code in range(size)]
-        attribute = np.repeat(np.arange(len(sizes)), sizes)
-        code = np.concatenate([np.arange(size) for size in sizes] or [np.zeros(0, np.int64)])
+    def of(cls, columns: Sequence[NDArray[np.int32]], wanted: Sequence[NDArray[np.int64]]) -> BitSets:
+        """Pack columns of codes: of each the codes that are wanted, ascending."""
+        sets = [pack(column == code) for column, codes in zip(columns, wanted, strict=True) for code in codes]
+        attribute = np.repeat(np.arange(len(wanted)), [len(codes) for codes in wanted])
+        code = np.concatenate([*wanted, np.zeros(0, np.int64)]).astype(np.int64)
         words = np.stack(sets) if sets else np.zeros((0, 1), np.uint64)
-        return cls(words, attribute.astype(np.int64), code.astype(np.int64))
+        return cls(words, attribute.astype(np.int64), code)
 
-    def digest(self, codes: NDArray[np.int16]) -> bytes:
+    def place(self) -> dict[tuple[int, int], int]:
+        """Return where the item of each (attribute, code) stands."""
+        return {pair: item for item, pair in enumerate(zip(self.attribute.tolist(), self.code.tolist(), strict=True))}
+
+    def digest(self, codes: NDArray[np.int32]) -> bytes:
         """Return a digest of the rows that have these codes (one per attribute, -1 = any): equal rows, equal digests."""
-        place = {(int(a), int(c)): item for item, (a, c) in enumerate(zip(self.attribute, self.code, strict=True))}
+        place = self.place()
         items = [place[attribute, int(code)] for attribute, code in enumerate(codes) if code >= 0]
         return hashlib.blake2b(np.bitwise_and.reduce(self.words[items], axis=0).tobytes(), digest_size=16).digest()
-
-    def some(self, items: NDArray[np.int64]) -> BitSets:
-        """Return some of the items."""
-        return BitSets(self.words[items], self.attribute[items], self.code[items])
 
 
 def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:

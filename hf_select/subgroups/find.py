@@ -106,8 +106,12 @@ def find_subgroups(
     attributes, notes = _fit(columns, names, bins, keep_constant)
     codes = [attribute.codes(columns) for attribute in attributes]
     notes += _gaps(attributes, codes, columns)
-    sets = BitSets.of(codes, [len(attribute.values) for attribute in attributes])
-    _check_support(sets, attributes, min_count, len(ds))
+    counts = [_count(attribute, found_codes) for attribute, found_codes in zip(attributes, codes, strict=True)]
+    _check_support(counts, attributes, min_count, len(ds))
+    able = [place for place, values in enumerate(counts) if values.max() >= min_count or len(values) <= _RARE]
+    attributes, codes = [attributes[place] for place in able], [codes[place] for place in able]
+    counts = [counts[place] for place in able]  # without ids
+    sets = BitSets.of(codes, [np.flatnonzero(values >= min_count) for values in counts])
     mined = mine(sets, min_count, max_length)
     speakers, speaker_names = _read_speakers(columns, speaker)
     bad = direction or found.direction
@@ -128,7 +132,7 @@ def find_subgroups(
         min_support=min_support,
         speaker=speaker,
         speaker_names=speaker_names,
-        rare=_rare(sets, attributes, min_count),
+        rare=_rare(sets, counts, attributes, min_count),
         notes=tuple(notes),
         _sets=sets,
     )
@@ -141,11 +145,15 @@ def measure_again(groups: Subgroups, ds: Any) -> Subgroups:
     columns.require([attribute.name for attribute in groups.attributes], "measure")
     found = read_outcome(ds, columns, groups.recipe)
     codes = [attribute.codes(columns) for attribute in groups.attributes]
-    sizes = [len(attribute.values) for attribute in groups.attributes]
-    sets = BitSets.of(codes, sizes)
-    firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    counts = [_count(attribute, found_codes) for attribute, found_codes in zip(groups.attributes, codes, strict=True)]
+    sets = BitSets.of(codes, [np.unique(used[used >= 0]).astype(np.int64) for used in groups.codes.T])
     rows, places = np.nonzero(groups.codes >= 0)
-    items = (firsts[places] + groups.codes[rows, places]).astype(np.int64)
+    firsts = np.searchsorted(sets.attribute, np.arange(len(groups.attributes)))
+    items = np.empty(len(rows), dtype=np.int64)
+    for attribute, first in enumerate(firsts):
+        here = places == attribute
+        own = sets.code[sets.attribute == attribute]
+        items[here] = first + np.searchsorted(own, groups.codes[rows[here], attribute])
     lengths = (groups.codes >= 0).sum(axis=1)
     mined = Mined(items, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), groups.columns["count"])
     if groups.speaker is not None:
@@ -160,7 +168,7 @@ def measure_again(groups: Subgroups, ds: Any) -> Subgroups:
         overall=overall_mean(found),
         num_rows=len(ds),
         speaker_names=speaker_names,
-        rare=_rare(sets, groups.attributes, groups.min_count),
+        rare=_rare(sets, counts, groups.attributes, groups.min_count),
         notes=tuple(_gaps(groups.attributes, codes, columns)),
         _whole=None,
         _sets=sets,
@@ -247,22 +255,26 @@ def _gaps(attributes: Sequence[Attribute], codes: list[NDArray[np.int32]], colum
     return notes
 
 
-def _check_support(sets: BitSets, attributes: list[Attribute], min_count: int, rows: int) -> None:
-    counts = np.bitwise_count(sets.words).sum(axis=1, dtype=np.int64)
-    largest = int(counts.argmax())
-    if counts[largest] < min_count:
-        condition = attributes[int(sets.attribute[largest])].condition(int(sets.code[largest]))
+def _count(attribute: Attribute, codes: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return how many rows have each value of an attribute."""
+    return np.bincount(codes[codes >= 0], minlength=len(attribute.values))
+
+
+def _check_support(counts: list[NDArray[np.int64]], attributes: list[Attribute], min_count: int, rows: int) -> None:
+    most = [int(values.max()) for values in counts]
+    if max(most) < min_count:
+        place = int(np.argmax(most))
+        condition = attributes[place].condition(int(counts[place].argmax()))
         raise ArgumentError(
             f"No subgroup has {min_count} of {rows} rows, as min_support asks. The largest, {condition}, "
-            f"has {counts[largest]}: lower min_support, or describe rows by fewer values."
+            f"has {max(most)}: lower min_support, or describe rows by fewer values."
         )
-    for place, attribute in enumerate(attributes):
-        most = int(counts[sets.attribute == place].max())
-        if most < min_count:
-            each = "a value of its own in (almost) every row" if most <= 1 else f"{len(attribute.values)} values"
+    for attribute, largest in zip(attributes, most, strict=True):
+        if largest < min_count:
+            each = "a value of its own in (almost) every row" if largest <= 1 else f"{len(attribute.values)} values"
             warnings.warn(
-                f"{attribute.name} has {each}, none in more than {most} rows, and {min_count} are needed: it is in no subgroup. "
-                "An id or a text can't be frequent; numbers are cut by bins=.",
+                f"{attribute.name} has {each}, none in more than {largest} rows, and {min_count} are needed: it is in no "
+                "subgroup. An id or a text can't be frequent; numbers are cut by bins=.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -287,21 +299,27 @@ def _worst_first(estimates: Columns, direction: str) -> NDArray[np.int64]:
     return np.lexsort((-estimates["count"], badness))
 
 
-def _rare(sets: BitSets, attributes: Sequence[Attribute], min_count: int) -> tuple[RareSubgroup, ...]:
+def _rare(
+    sets: BitSets, counts: list[NDArray[np.int64]], attributes: Sequence[Attribute], min_count: int
+) -> tuple[RareSubgroup, ...]:
     """Return values that too few rows have, and pairs of frequent values that too few rows have together, rarest first."""
-    counts = np.bitwise_count(sets.words).sum(axis=1, dtype=np.int64)
-    condition = lambda item: attributes[int(sets.attribute[item])].condition(int(sets.code[item]))  # noqa: E731
-    found: list[tuple[tuple[int, ...], int]]
-    found = [((int(item),), int(counts[item])) for item in np.flatnonzero(counts < min_count)]
-    frequent = np.flatnonzero(counts >= min_count)
-    if len(frequent) ** 2 * sets.words.shape[1] < 2**30:
-        for place, item in enumerate(frequent):
-            others = frequent[place + 1 :]
-            others = others[sets.attribute[others] != sets.attribute[item]]
+    found: list[tuple[tuple[tuple[int, int], ...], int]] = []
+    for attribute, values in enumerate(counts):
+        seldom = np.flatnonzero(values < min_count)
+        if len(seldom) <= _RARE:  # more than that are ids, not values
+            found += [(((attribute, code),), int(values[code])) for code in seldom.tolist()]
+    pairs = list(zip(sets.attribute.tolist(), sets.code.tolist(), strict=True))
+    if len(pairs) ** 2 * sets.words.shape[1] < 2**30:
+        for item in range(len(pairs)):
+            others = item + 1 + np.flatnonzero(sets.attribute[item + 1 :] != sets.attribute[item])
             both = np.bitwise_count(sets.words[others] & sets.words[item]).sum(axis=1, dtype=np.int64)
+            seldom = both < min_count
             found += [
-                ((int(item), int(o)), int(c))
-                for o, c in zip(others[both < min_count], both[both < min_count], strict=True)
+                ((pairs[item], pairs[other]), count)
+                for other, count in zip(others[seldom].tolist(), both[seldom].tolist(), strict=True)
             ]
     found.sort(key=lambda entry: (entry[1], len(entry[0])))
-    return tuple(RareSubgroup(tuple(condition(item) for item in items), count) for items, count in found[:_RARE])
+    return tuple(
+        RareSubgroup(tuple(attributes[place].condition(code) for place, code in items), count)
+        for items, count in found[:_RARE]
+    )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Lattice"]
 
-Codes = NDArray[np.int16]
+Codes = NDArray[np.int32]
 ROOT, MISSING = -1, -2  # what stands for the set of all rows, and for a combination that is not in the table
 DECIMALS = 5  # of divergences that are compared, as in the authors' code: float noise decides nothing
 
@@ -19,8 +19,8 @@ DECIMALS = 5  # of divergences that are compared, as in the authors' code: float
 class Lattice:
     """Combinations of values (rows of `codes`, attributes as columns, -1 = any value) that can be looked up.
 
-    >>> found = Lattice(np.array([[0, -1], [-1, 1], [0, 1]], dtype=np.int16))
-    >>> found.place(np.array([[-1, 1], [1, 1], [-1, -1]], dtype=np.int16)).tolist()
+    >>> found = Lattice(np.array([[0, -1], [-1, 1], [0, 1]], dtype=np.int32))
+    >>> found.place(np.array([[-1, 1], [1, 1], [-1, -1]], dtype=np.int32)).tolist()
     [1, -2, -1]
     """
 
@@ -72,12 +72,12 @@ class Lattice:
             found[rows] |= np.abs(values[rows] - values[smaller]) <= threshold
         return found
 
-    def contributions(self, codes: NDArray[np.int16], divergence: NDArray[np.float64]) -> dict[int, float]:
+    def contributions(self, codes: NDArray[np.int32], divergence: NDArray[np.float64]) -> dict[int, float]:
         """Return the Shapley value of each attribute with a value in one combination; they sum to its divergence."""
         players = np.flatnonzero(codes >= 0)
         n = len(players)
         subsets = [subset for size in range(n + 1) for subset in combinations(range(n), size)]
-        asked = np.full((len(subsets), len(codes)), -1, dtype=np.int16)
+        asked = np.full((len(subsets), len(codes)), -1, dtype=np.int32)
         for row, subset in enumerate(subsets):
             asked[row, players[list(subset)]] = codes[players[list(subset)]]
         places = self.place(asked)

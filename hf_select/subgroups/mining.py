@@ -31,9 +31,9 @@ class Mined:
     def __len__(self) -> int:
         return len(self.offset) - 1
 
-    def codes(self, sets: BitSets, attributes: int) -> NDArray[np.int16]:
+    def codes(self, sets: BitSets, attributes: int) -> NDArray[np.int32]:
         """Return a matrix (combinations x attributes) of codes, -1 where any value will do."""
-        codes = np.full((len(self.count), attributes), -1, dtype=np.int16)
+        codes = np.full((len(self.count), attributes), -1, dtype=np.int32)
         kernels.fill_codes(self.items, self.offset, sets.attribute, sets.code, codes)
         return codes
 
@@ -42,17 +42,16 @@ def mine(sets: BitSets, min_count: int, max_length: int | None = None) -> Mined:
     """Find all combinations of one value each of one or more attributes that at least `min_count` rows have.
 
     Args:
-        sets: the values; items of one attribute stand together. min_count: 1 or more. max_length: values at most.
+        sets: the values that so many rows have; items of one attribute stand together. min_count: 1 or more.
+        max_length: values at most.
     """
     length = len(set(sets.attribute.tolist()))
     length = length if max_length is None else min(length, max_length)
-    starts = [n for n in range(len(sets.words)) if np.bitwise_count(sets.words[n]).sum() >= min_count]
-    frequent = sets.some(np.array(starts, dtype=np.int64))
-    walk = lambda n: kernels.walk(frequent.words, frequent.attribute, min_count, length, n)  # noqa: E731
+    walk = lambda n: kernels.walk(sets.words, sets.attribute, min_count, length, n)  # noqa: E731
     with ThreadPoolExecutor(num_threads()) as pool:
-        branches = list(pool.map(walk, range(len(starts))))
+        branches = list(pool.map(walk, range(len(sets.words))))
     if not branches:
         return Mined(np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int64))
     last, depth, count = (np.concatenate(parts) for parts in zip(*branches, strict=True))
     items, offset = kernels.spell_out(last, depth)
-    return Mined(np.array(starts, dtype=np.int64)[items], offset, count)
+    return Mined(items, offset, count)

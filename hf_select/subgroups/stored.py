@@ -81,7 +81,7 @@ def _groups(found: dict[str, Any]) -> Subgroups:
     )
     return Subgroups(
         attributes=attributes,
-        codes=np.array(found["codes"], dtype=np.int16).reshape(-1, len(attributes)),
+        codes=np.array(found["codes"], dtype=np.int32).reshape(-1, len(attributes)),
         columns=columns,
         recipe=OutcomeRecipe(**found["recipe"]),
         **{name: found[name] for name in _PLAIN},

@@ -48,7 +48,7 @@ class Subgroups(Sequence[Subgroup]):
 
     Attributes:
         attributes: columns and their values or bins, as fitted; `measure` applies them unchanged to another split.
-        codes: subgroups x attributes (int16): the code of the value, -1 where any will do.
+        codes: subgroups x attributes (int32): the code of the value, -1 where any will do.
         columns: name -> array, one entry per subgroup, see `Subgroup`; worst_speaker as a code of `speaker_names`.
         recipe: the outcome and where it comes from. direction: the bad side of it, "lower" or "higher".
         overall: mean outcome of all rows. num_rows: rows in all. min_count: rows a subgroup needs.
@@ -58,7 +58,7 @@ class Subgroups(Sequence[Subgroup]):
     """
 
     attributes: tuple[Attribute, ...]
-    codes: NDArray[np.int16]
+    codes: NDArray[np.int32]
     columns: dict[str, NDArray[Any]]
     recipe: OutcomeRecipe
     direction: str
@@ -321,8 +321,8 @@ class Subgroups(Sequence[Subgroup]):
         sign = 1 if self.direction == "lower" else -1
         return dict(sorted(values.items(), key=lambda item: sign * item[1]))
 
-    def _codes_of(self, subgroup: Subgroup) -> NDArray[np.int16]:
-        codes = np.full(len(self.attributes), -1, dtype=np.int16)
+    def _codes_of(self, subgroup: Subgroup) -> NDArray[np.int32]:
+        codes = np.full(len(self.attributes), -1, dtype=np.int32)
         pattern = subgroup.pattern
         for place, attribute in enumerate(self.attributes):
             value = pattern.pop(attribute.name, None)

@@ -115,16 +115,19 @@ def _cut(text: object, limit: int) -> str:
     return str(text) if len(str(text)) <= limit else str(text)[: limit - 1] + "…"
 
 
-def phrases(attributes: Sequence[Attribute], codes: NDArray[np.int16]) -> pa.Array:
+def phrases(attributes: Sequence[Attribute], codes: NDArray[np.int32]) -> pa.Array:
     """Return the phrases of many subgroups (rows of `codes`); each half of one is written once for all that share it."""
     middle = (len(attributes) + 1) // 2
     halves = _halves(attributes[:middle], codes[:, :middle]), _halves(attributes[middle:], codes[:, middle:])
     return pc.binary_join_element_wise(*halves, " and ", null_handling="skip")
 
 
-def _halves(attributes: Sequence[Attribute], codes: NDArray[np.int16]) -> pa.Array:
-    names = [[str(attribute.condition(code)) for code in range(len(attribute.values))] for attribute in attributes]
-    kinds, places = _numbered(codes, [len(of) + 1 for of in names])
+def _halves(attributes: Sequence[Attribute], codes: NDArray[np.int32]) -> pa.Array:
+    kinds, places = _different(codes, [len(attribute.values) + 1 for attribute in attributes])
+    used = [np.unique(column[column >= 0]).tolist() for column in kinds.T]
+    names = [
+        {code: str(attribute.condition(code)) for code in own} for attribute, own in zip(attributes, used, strict=True)
+    ]
     texts = [
         " and ".join(name[code] for name, code in zip(names, kind, strict=True) if code >= 0) or None
         for kind in kinds.tolist()
@@ -132,13 +135,16 @@ def _halves(attributes: Sequence[Attribute], codes: NDArray[np.int16]) -> pa.Arr
     return pa.array(texts, pa.string()).take(pa.array(places))
 
 
-def _numbered(codes: NDArray[np.int16], sizes: list[int]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+def _different(codes: NDArray[np.int32], sizes: list[int]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Return (the different rows of a matrix of codes, which of them each row is); -1 is a code too."""
     keys, largest = np.zeros(len(codes), dtype=np.int64), 1
     for column, size in zip(codes.T, sizes, strict=True):
         if largest * size > _TABLE:
             keys, largest = np.unique(keys, return_inverse=True)[1], len(codes)
         keys, largest = keys * size + column + 1, largest * size
+    if largest > _TABLE:
+        _, rows, places = np.unique(keys, return_index=True, return_inverse=True)
+        return codes[rows], places
     first = np.full(largest, -1, dtype=np.int64)  # a table is quicker than sorting
     first[keys] = np.arange(len(codes))
     there = np.flatnonzero(first >= 0)

@@ -398,3 +398,19 @@ def test_no_table_however_small_breaks_anything(table, seed):
                 assert str(hs.shopping_list(worst, budget=7))
         except (ArgumentError, ColumnError):
             pass
+
+
+def test_an_attribute_of_many_values_takes_no_room_for_the_rare_ones():
+    """40,000 words, one of them frequent and the last by name: a set of rows is kept for it alone."""
+    rows = 60_000
+    words = [f"w{i:05d}" for i in range(40_000)] + ["zebra"] * 20_000
+    ds = Dataset.from_dict({"word": words, "g": ["a", "b"] * 30_000, "ok": [1] * 45_000 + [0, 1, 0] * 5_000})
+    groups = hs.find_subgroups(ds, ["word", "g"], "ok")
+    assert len(groups._sets.words) == 3
+    zebra = next(g for g in groups if g.pattern == {"word": "zebra"})
+    assert (zebra.count, zebra.mean) == (20_000, pytest.approx(1 - 10_000 / 20_000))
+    assert zebra.mask(ds).sum() == 20_000
+    assert groups.measure(ds).to_pandas().equals(groups.to_pandas())
+    assert len(groups.rare) == 0 and rows == len(ds)
+    with pytest.warns(UserWarning, match="id has a value of its own"):
+        hs.find_subgroups(ds.add_column("id", [f"{i}.wav" for i in range(rows)]), ["id", "g"], "ok")
