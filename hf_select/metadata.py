@@ -33,5 +33,5 @@ def missing_metadata(
     if source.audio is None or not missing & {*wanted.features, *TEXT}:
         return None
     if said is None and (spoken := sorted(missing & TEXT.keys())):
-        raise ColumnError(f"{spoken[0]} is counted in what is said: name its column with --text (text= in Python).")
+        raise ColumnError(f"{spoken[0]} is counted in what is said: name its column with text=.")
     return wanted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,9 +22,11 @@ from hf_select.methods import select_by_score, select_kmeans, select_random, sel
 from hf_select.readers import read_groups, read_seconds
 from hf_select.report import write_report
 from hf_select.rows import audio_lengths, raw_column
-from hf_select.scoring import load_scores, recipe
+from hf_select.scoring import load_scores
+from hf_select.scoring import recipe as scoring_recipe
 from hf_select.selection import Selection
 from hf_select.sources import Source
+from hf_select.subgroups.subgroup import Subgroup
 from hf_select.transforms import MFCC, Duration
 
 if TYPE_CHECKING:
@@ -131,14 +133,9 @@ def prune(source: Source, job: Pruning) -> Pruned:
         HfSelectError: what is wrong, what was seen, what to do.
     """
     _check_job(source, job)
-    columns = ds = source.ds
-    for folder in job.scores:
-        columns = load_scores(columns, folder, audio=source.audio)
-    transforms = _transforms(source, job)
-    if transforms:
-        columns = with_columns(columns, *transforms, overwrite=True, num_threads=job.num_threads)
+    ds, columns = source.ds, _columns(source, job)
     arguments = {"key": source.key, **job.arguments}
-    if transforms:
+    if source.audio is not None:
         arguments.setdefault("duration", SECONDS if SECONDS in columns.column_names else "duration")
     if job.method == "kmeans":
         arguments.setdefault("column", VECTOR)
@@ -146,6 +143,9 @@ def prune(source: Source, job: Pruning) -> Pruned:
         if arguments["column"] == VECTOR:
             arguments.setdefault("standardize", "features")  # coefficients differ in scale by a factor of hundreds
     selection = with_origin(_METHODS[job.method](columns, budget=job.budget, **arguments), ds)
+    if source.audio is not None:
+        selection.facts["recipe"] = _recipe(source, job)
+    selection.facts["prune"] = {"max_seconds": job.max_seconds, "text": job.text}
     small = selection.apply(ds)
     return Pruned(selection, columns, small, _summary(source, job, columns, selection))
 
@@ -157,7 +157,8 @@ def write(pruned: Pruned, source: Source, job: Pruning, out: Path, *, overwrite:
         pruned.selection.save(folder)
         vector = pruned.selection.params.get("column") if job.method == "kmeans" else None
         label = job.label or find_label(source.ds)
-        made = {"Columns it was made on": _recipe(source, job)} if source.audio else {}
+        recipe = pruned.selection.facts.get("recipe")
+        made = {"Columns it was made on": recipe} if recipe else {}
         write_report(
             pruned.columns,
             pruned.selection,
@@ -175,15 +176,40 @@ def write(pruned: Pruned, source: Source, job: Pruning, out: Path, *, overwrite:
 
 
 def thin_columns(
-    source: Source, selection: Selection, *, max_seconds: float = 600.0, num_threads: int | None = None
+    source: Source, selection: Selection, *, scores: Sequence[Path] = (), num_threads: int | None = None
 ) -> Any:
-    """Add the columns that `prune` computed for this Selection, where it read them and the dataset lacks them."""
-    lacking = {selection.params.get(name) for name in ("column", "duration")} - set(source.ds.column_names)
-    if source.audio is None or not lacking & {VECTOR, SECONDS}:
-        return source.ds
-    vectors = VECTOR in lacking
-    job = Pruning("kmeans" if vectors else "random", 1.0, max_seconds=max_seconds)
-    return with_columns(source.ds, *_transforms(source, job), overwrite=True, num_threads=num_threads)
+    """Compute the columns again that `prune` made a Selection on.
+
+    Args:
+        source: the dataset that was selected from.
+        selection: what was kept of it; made by something else, it has no columns of `prune`.
+        scores: folders that `score` wrote, whose columns were selected by.
+        num_threads: threads that decode.
+    """
+    how = selection.facts.get("prune")
+    method = selection.method.removeprefix("select_")
+    if how is None or method not in _METHODS:
+        return _with_scores(source, scores)
+    arguments = {name: value for name, value in selection.params.items() if name == "column" and value != VECTOR}
+    if "subgroups" in selection.params:
+        arguments["subgroups"] = [Subgroup.from_dict(values) for values in selection.facts["subgroups"]]
+    job = Pruning(method, None, arguments, num_threads=num_threads, scores=tuple(scores), **how)
+    return _columns(source, job)
+
+
+def _columns(source: Source, job: Pruning) -> Any:
+    """Add what a method reads to a dataset: scores that were made before, and what the one transform finds."""
+    columns, transforms = _with_scores(source, job.scores), _transforms(source, job)
+    if not transforms:
+        return columns
+    return with_columns(columns, *transforms, overwrite=True, num_threads=job.num_threads)
+
+
+def _with_scores(source: Source, folders: Sequence[Path]) -> Any:
+    columns = source.ds
+    for folder in folders:
+        columns = load_scores(columns, folder, audio=source.audio)
+    return columns
 
 
 def clusters_for(rows: int) -> int:
@@ -241,7 +267,7 @@ def _transforms(source: Source, job: Pruning) -> list[Any]:
 
 def _recipe(source: Source, job: Pruning) -> str:
     """Return the Python that computes the columns, without the folder they were computed in."""
-    scored = "".join(f"{recipe(folder)}\n" for folder in job.scores)
+    scored = "".join(f"{scoring_recipe(folder)}\n" for folder in job.scores)
     calls = ", ".join(f"hs.{replace(transform, audio_root=None)!r}" for transform in _transforms(source, job))
     return f"{scored}ds = hs.with_columns(ds, {calls}, overwrite=True)"
 

@@ -243,6 +243,8 @@ class Selection:
             if name is not None and name.startswith(EXCLUDED):
                 group[row] = name
         score[self.indices], group[self.indices] = second.score, second.group
+        told = ((self, "total_hours"), (second, "kept_hours"))
+        hours = {name: made.facts[name] for made, name in told if "total_hours" in self.facts.keys() & second.facts}
         return Selection(
             indices=self.indices[second.indices],
             order=second.order,
@@ -259,7 +261,7 @@ class Selection:
             seconds=self.seconds + second.seconds,
             warnings=(*self.warnings, *second.warnings),
             versions=second.versions,
-            facts=second.facts,
+            facts={**hours, "first": self.facts, "second": second.facts},
         )
 
     def __call__(self, batch: Mapping[str, Any], indices: list[int]) -> list[bool]:

@@ -113,7 +113,7 @@ def test_seconds_of_a_table_by_name(tmp_path):
             ["--budget", "0.5", "--per", "nowhere"],
             "there is no column 'nowhere'. Columns there are: audio, file_name, label",
         ),
-        (["--budget", "0.5", "--n-clusters", "500"], "n_clusters=500 is more than the 58 rows"),
+        (["--budget", "0.5", "--n-clusters", "500"], "--n-clusters 500 is more than the 58 rows"),
         (["--budget", "0.5", "--column", "label"], "vectors are needed"),
         (["--budget", "0.5", "--label", "nope"], "There is no column 'nope'"),
     ],

@@ -14,7 +14,7 @@ import typer
 
 from hf_select import __version__
 from hf_select.cli import acquire, check, demo, load, prune, publish, score, subgroups, verify
-from hf_select.cli.printing import plain
+from hf_select.cli.printing import as_options, plain
 from hf_select.errors import HfSelectError
 
 __all__ = ["app", "main"]
@@ -48,12 +48,19 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
+def _told(error: HfSelectError) -> str:
+    """Return what an error says, in the words of the command that met it."""
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    running = next((commands[word] for word in sys.argv[1:] if word in commands), None)
+    return str(error) if running is None else as_options(str(error), running)
+
+
 def main() -> None:
     """Run the command line: an error of ours is one message and exit code 1; after Ctrl-C (130) it says how to go on."""
     try:
         app()
     except HfSelectError as error:
-        typer.echo(f"Error: {plain(str(error))}", err=True)
+        typer.echo(f"Error: {plain(_told(error))}", err=True)
         sys.exit(1)
     except SystemExit as leaving:
         if leaving.code == 130:

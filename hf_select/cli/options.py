@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ __all__ = [
     "CONFIG",
     "CONFIG_NAME",
     "DATASET",
+    "DEFAULT",
     "LABEL",
     "LICENCE",
     "LONGEST",
@@ -21,6 +23,7 @@ __all__ = [
     "REPO",
     "REVISION",
     "ROWS",
+    "SCORES",
     "SPLIT",
     "THREADS",
 ]
@@ -53,6 +56,13 @@ LICENCE = Annotated[
 ]
 PRIVATE = Annotated[
     bool | None, typer.Option("--private/--public", help="Of a new repository; as the source is, if not given.")
+]
+DEFAULT = Annotated[
+    bool,
+    typer.Option("--default", help="Make it the subset that load_dataset takes without a name; else the first is."),
+]
+SCORES = Annotated[
+    list[Path] | None, typer.Option(help="Folder of hf-select score (repeatable): its columns can be selected by.")
 ]
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]

@@ -14,6 +14,7 @@ from hf_select.cli.options import (
     CONFIG,
     CONFIG_NAME,
     DATASET,
+    DEFAULT,
     LABEL,
     LICENCE,
     LONGEST,
@@ -21,6 +22,7 @@ from hf_select.cli.options import (
     QUIET,
     REVISION,
     ROWS,
+    SCORES,
     SPLIT,
     THREADS,
 )
@@ -63,10 +65,7 @@ def prune(
     standardize: Annotated[
         str | None, typer.Option(help="kmeans: 'features' or 'rows' first; features for MFCC, if not given.")
     ] = None,
-    scores: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder that `hf-select score` wrote: its columns can be selected by (repeatable)."),
-    ] = None,
+    scores: SCORES = None,
     keep: Annotated[str, typer.Option(help="score: keep the 'highest' or 'lowest'.")] = "highest",
     seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
     key: Annotated[str | None, typer.Option(help="Column of unique ids.")] = None,
@@ -92,6 +91,7 @@ def prune(
     rows: ROWS = None,
     licence: LICENCE = None,
     private: PRIVATE = None,
+    default: DEFAULT = False,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace the folder, once the new one is whole, and the published subset."),
@@ -145,7 +145,12 @@ def prune(
         road.write(pruned, source, job, out, overwrite=overwrite)
     published = None
     if push_to is not None:
-        terms |= {"label": label or road.find_label(source.ds), "by": job.by, "overwrite": overwrite}
+        terms |= {
+            "label": label or road.find_label(source.ds),
+            "by": job.by,
+            "default": default,
+            "overwrite": overwrite,
+        }
         published = publish(source.ds, pruned.selection, push_to, audio_root=source.audio_root, **terms)
     if as_json:
         on_hub = asdict(published) if published else None

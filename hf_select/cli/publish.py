@@ -13,6 +13,7 @@ from hf_select.cli.options import (
     AUDIO,
     CONFIG,
     CONFIG_NAME,
+    DEFAULT,
     LABEL,
     LICENCE,
     PRIVATE,
@@ -62,6 +63,7 @@ def publish(
     split: SPLIT = None,
     revision: REVISION = None,
     audio: AUDIO = None,
+    default: DEFAULT = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another subset of this name.")] = False,
     as_json: AS_JSON = False,
     quiet: QUIET = False,
@@ -97,6 +99,7 @@ def publish(
         private=private,
         label=label or find_label(opened.ds),
         by=tuple(by or ()),
+        default=default,
         overwrite=overwrite,
         audio_root=opened.audio_root,
     )

@@ -12,9 +12,9 @@ from hf_select.cli.options import (
     AUDIO,
     CONFIG,
     CONFIG_NAME,
-    LONGEST,
     QUIET,
     REPO,
+    SCORES,
     SPLIT,
     THREADS,
 )
@@ -46,7 +46,7 @@ def verify(
         str | None, typer.Option(help="Commit, tag or branch of the repository; the newest, if not given.")
     ] = None,
     audio: AUDIO = None,
-    max_seconds: LONGEST = 600.0,
+    scores: SCORES = None,
     num_threads: THREADS = None,
     as_json: AS_JSON = False,
     quiet: QUIET = False,
@@ -66,7 +66,7 @@ def verify(
     source = given or _pinned_source(repo, selection)
     ds: Any = source.ds
     if level != "keys":
-        ds = thin_columns(source, selection, max_seconds=max_seconds, num_threads=num_threads)
+        ds = thin_columns(source, selection, scores=scores or (), num_threads=num_threads)
     found = run(repo, name, level=level, ds=ds, revision=commit)
     show(asdict(found) if as_json else str(found), as_json)
     if not found:

@@ -66,21 +66,19 @@ class Uploads:
         self.additions[path] = addition
 
 
-def commit(
-    api: Any, repo_id: str, uploads: Uploads, change: Callable[[str, str | None], Change], message: str
-) -> tuple[str, bool]:
+def commit(api: Any, repo_id: str, uploads: Uploads, change: Callable[[Any], Change], message: str) -> tuple[str, bool]:
     """Commit uploads and small files in one step: (revision, whether there was anything to change).
 
     Args:
-        change: given the commit at the head and the text of its card (None: there is none), returns what to change, or
-            raises; it is asked again when the head has moved.
+        change: given what the Hub says of the repository (its commit, its files), returns what to change, or raises; it is
+            asked again when the head has moved.
     """
     unsure = False  # whether a commit went out of which it is not known if it arrived
 
     def attempt() -> tuple[str, bool]:
         nonlocal unsure
-        head = api.repo_info(repo_id, repo_type="dataset").sha
-        wanted = change(head, _card(api, repo_id, head))
+        info = api.repo_info(repo_id, repo_type="dataset")
+        head, wanted = info.sha, change(info)
         operations = _operations(uploads, wanted, _files(api, repo_id, head, wanted.folder))
         if not operations:
             return head, unsure
@@ -161,18 +159,6 @@ def _files(api: Any, repo_id: str, head: str, folder: str) -> dict[str, tuple[st
         except EntryNotFoundError:
             continue
     return found
-
-
-def _card(api: Any, repo_id: str, head: str) -> str | None:
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    try:
-        path = api.hf_hub_download(repo_id, "README.md", repo_type="dataset", revision=head)
-    except LocalEntryNotFoundError:  # not looked up at all: to take it for missing would lose the card
-        raise
-    except EntryNotFoundError:
-        return None
-    return Path(path).read_text(encoding="utf-8")
 
 
 def _blob_id(content: bytes) -> str:

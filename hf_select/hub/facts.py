@@ -102,7 +102,6 @@ def config_facts(
     licence: str | None = None,
     source: Mapping[str, Any] | None = None,
     source_card: Mapping[str, Any] | None = None,
-    recipe: str = "",
     pictures: Sequence[Sequence[str]] = (),
     num_bytes: int = 0,
     download_size: int = 0,
@@ -127,7 +126,6 @@ def config_facts(
         licence: of the source, as the Hub writes it.
         source: where `ds` comes from: repo_id, config, split, revision; None: what the Selection records.
         source_card: front matter of the source: languages, name of the licence, gate.
-        recipe: the Python line that computes the columns which the Selection was made on.
         pictures: (file, what it shows) below `<config_name>/figures/`.
         num_bytes, download_size: of the rows in memory, and of the files.
         text: Markdown of the publisher's own.
@@ -164,7 +162,7 @@ def config_facts(
         method=_method(selection),
         source={"name": without_paths(selection.source.get("name") or ""), **where},
         made={str(name): str(value) for name, value in selection.versions.items()},
-        code=rebuild(selection, where, recipe),
+        code=rebuild(selection, where),
         citation=citation(selection.method),
         limits=[
             *_about_source(selection, where, licence, rows=rows),

@@ -18,6 +18,7 @@ __all__ = [
     "Terms",
     "columns_to_publish",
     "holds_local_paths",
+    "names_speakers",
     "origin_of",
     "shareable",
     "terms_of",
@@ -25,7 +26,9 @@ __all__ = [
 ]
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SPEAKER = re.compile(r"speaker|spk|client_?id", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+_PEOPLE = {"speaker", "speakers", "spk", "client", "reader", "talker", "participant", "user"}
+_NAMES = {"", "id", "ids", "name", "names", "key", "uuid", "hash", "code", "no", "number", "index", "idx", "label"}
 _LIKE_A_PATH = r"^\s*(file:|[~/]|\\\\|[A-Za-z]:[/\\])"
 _NO_DERIVATIVES = re.compile(r"(^|-)nd(-|$)|no-?deriv", re.IGNORECASE)
 
@@ -159,7 +162,7 @@ def columns_to_publish(ds: Any, columns: Sequence[str] | None) -> tuple[list[str
     for name in ds.column_names:
         kind = base_column(ds, name).type
         vectors = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-        (left if vectors or name in paths or _SPEAKER.search(name) else kept).append(name)
+        (left if vectors or name in paths or names_speakers(name) else kept).append(name)
     said = []
     if others := [name for name in left if name not in paths]:
         said.append(
@@ -170,11 +173,30 @@ def columns_to_publish(ds: Any, columns: Sequence[str] | None) -> tuple[list[str
     return kept, tuple(said)
 
 
+def names_speakers(column: str) -> bool:
+    """Say whether a column of this name holds speakers, and not something about them.
+
+    >>> [names_speakers(name) for name in ("speaker", "speakerId", "client_id", "spkid", "speaker_age", "client")]
+    [True, True, True, True, False, False]
+    """
+    *before, last = [word.lower() for word in _WORDS.findall(column)] or [""]
+    if last in _NAMES and before:
+        return before[-1] in _PEOPLE
+    return last in {"speaker", "speakers", "spk", "spkr", "spkid", "speakerid", "clientid"}
+
+
 def holds_local_paths(column: Any) -> bool:
-    """Say whether a value of an Arrow column of text is a path of this machine, and not a name or an address."""
+    """Say whether a text in an Arrow column, at any depth, is a path of this machine, and not a name or an address."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    kind = column.type
+    if pa.types.is_struct(kind):
+        if {field.name for field in kind} == {"bytes", "path"}:  # sound: its paths are cut down where it is written
+            return False
+        return any(holds_local_paths(pc.struct_field(column, field.name)) for field in kind)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return holds_local_paths(pc.list_flatten(column))
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return False
     found = pc.unique(column.filter(pc.match_substring_regex(column, _LIKE_A_PATH)))

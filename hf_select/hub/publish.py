@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
@@ -15,10 +14,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hf_select.budget import Budget
-from hf_select.errors import ArgumentError, HubError, SelectionError
+from hf_select.errors import ArgumentError
 from hf_select.export import parquet_shards
+from hf_select.hub.access import Repository, client, open_repository
 from hf_select.hub.card import card_of
-from hf_select.hub.commit import Change, Uploads, commit, patiently, sentence_of, status_of
+from hf_select.hub.commit import Change, Uploads, commit, patiently
 from hf_select.hub.facts import config_facts
 from hf_select.hub.kept_alone import NOT_COUNTED, kept_rows, with_known_hours, without_source
 from hf_select.hub.pictures import draw_pictures
@@ -66,6 +66,7 @@ def publish(
     by: Sequence[str] = (),
     card: str | None = None,
     token: str | bool | None = None,
+    default: bool = False,
     overwrite: bool = False,
     audio_root: str | None = None,
     shard_bytes: int = 500_000_000,
@@ -88,7 +89,8 @@ def publish(
         by: columns to count kept and total rows by, in the card.
         card: text to open the card with.
         token: see huggingface_hub; None: of the `hf` login.
-        overwrite: replace a config of this name that holds another Selection.
+        default: make this the config that `load_dataset` takes without a name; else the first one published is.
+        overwrite: replace a config of this name that holds another Selection, or other rows.
         audio_root: folder of the dataset's own files; rows that name files elsewhere are refused.
         shard_bytes: about as large as a file of rows becomes.
 
@@ -104,13 +106,14 @@ def publish(
     name = config_of(selection) if config_name is None else config_name
     _check(selection, repo_id, name)
     kept, whole = kept_rows(ds, selection), len(ds) == selection.num_rows
-    api = _api(token, repo_id)
+    api = client(token, repo_id)
     origin = _origin(ds, selection, source, source_revision)
     terms = _terms(api, ds, origin, rows=rows, licence=licence, private=private)
     names, said = columns_to_publish(kept, columns) if terms.rows else ([], ())
     record = shareable(selection, origin, terms)
-    head = _open(api, repo_id, private=terms.private)
-    patiently(lambda: _refuse_other(api, repo_id, head, name, record, overwrite=overwrite))
+    repository = open_repository(api, repo_id, private=terms.private)
+    if not overwrite:
+        patiently(lambda: repository.refuse_other_selection(name, record))
     uploads, size = Uploads(api, repo_id), 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -145,9 +148,13 @@ def publish(
             for file in sorted((folder / part).glob("*")):
                 uploads.add(f"{name}/{part}/{file.name}", file)
 
-        def change(head: str, existing: str | None) -> Change:
-            _refuse_other(api, repo_id, head, name, record, overwrite=overwrite)  # somebody else may have been quicker
-            page = card_of([facts], repo_id, existing=existing)
+        def change(info: Any) -> Change:
+            there = Repository.of(api, repo_id, info)
+            if not overwrite:  # somebody else may have been quicker
+                there.refuse_other_selection(name, record)
+                there.refuse_other_rows(name, uploads.sha256)
+            wanted = name if default else None
+            page = card_of([facts], repo_id, existing=there.card(), default=wanted, unlisted=there.unlisted())
             return Change(name, {f"{name}/{MANIFEST}": manifest_of(uploads.sha256), "README.md": page.encode()})
 
         revision, changed = commit(api, repo_id, uploads, change, f"Publish {name} by hf_select")
@@ -167,7 +174,7 @@ def check_publish(
 ) -> None:
     """Raise now, before long work, what `publish` would raise after it: no login, no licence, names the Hub refuses."""
     _check_names(repo_id, "subset" if config_name is None else config_name)
-    _terms(_api(token, repo_id), ds, origin_of(ds, None, None), rows=rows, licence=licence, private=private)
+    _terms(client(token, repo_id), ds, origin_of(ds, None, None), rows=rows, licence=licence, private=private)
 
 
 def config_of(selection: Selection) -> str:
@@ -215,65 +222,6 @@ def _terms(api: Any, ds: Any, origin: Origin, *, rows: bool | None, licence: str
             "An index names the source that its rows are in: pass source='name/repository' and source_revision=, a commit (40 hex digits)."
         )
     return terms
-
-
-def _api(token: str | bool | None, repo_id: str) -> Any:
-    """Return the Hub's client, once it is known that this token may write there."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import LocalTokenNotFoundError
-
-    api = HfApi(token=token)
-    try:
-        who = patiently(api.whoami)
-    except LocalTokenNotFoundError as error:
-        raise HubError("There is no token: log in first (`hf auth login`), or pass token=.") from error
-    except HubError as error:
-        if status_of(error.__cause__) not in (401, 403):
-            raise
-        raise HubError(
-            f"The Hub does not know this token ({sentence_of(error.__cause__)}): log in again (`hf auth login`), or pass token=."
-        ) from error
-    role = who.get("auth", {}).get("accessToken", {}).get("role")
-    if role == "read":
-        raise HubError(f"The token of {who.get('name')} may only read: make one that may write to {repo_id}.")
-    return api
-
-
-def _open(api: Any, repo_id: str, *, private: bool) -> str:
-    """Make the repository if it is not there, and return its head, once it is known that we may write what we want to."""
-    from huggingface_hub import CommitOperationAdd
-
-    patiently(lambda: api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True))
-    nothing = CommitOperationAdd(path_in_repo="README.md", path_or_fileobj=b"")  # to ask for leave without sending data
-    patiently(lambda: api.preupload_lfs_files(repo_id, [nothing], repo_type="dataset"))
-    info = patiently(lambda: api.repo_info(repo_id, repo_type="dataset"))
-    if private and not info.private:
-        raise HubError(
-            f"{repo_id} is there already and is public, and what is published here has to be private: choose another repository, "
-            "or make that one private."
-        )
-    return str(info.sha)
-
-
-def _refuse_other(api: Any, repo_id: str, head: str, name: str, record: Selection, *, overwrite: bool) -> None:
-    """Refuse to replace a config that holds another Selection at this commit, unless told to."""
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    if overwrite:
-        return
-    try:
-        path = api.hf_hub_download(repo_id, f"{name}/selection/selection.json", repo_type="dataset", revision=head)
-    except LocalEntryNotFoundError:  # not looked up at all
-        raise
-    except EntryNotFoundError:
-        return
-    there = json.loads(Path(path).read_text(encoding="utf-8"))
-    same = {**record.record(), "rows_kept": len(record)}
-    if any(there.get(key) != json.loads(json.dumps(value)) for key, value in same.items()):
-        raise SelectionError(
-            f"{repo_id} has a config {name!r} with another Selection ({there.get('method')}, budget {there.get('budget')}): "
-            "choose another config_name=, or pass overwrite=True."
-        )
 
 
 def _bytes_of(file: Path) -> int:

@@ -13,7 +13,16 @@ from hf_select.hub.commit import patiently
 from hf_select.rows import audio_column
 from hf_select.selection import Selection
 
-__all__ = ["MANIFEST", "load_rows", "load_selection", "load_source", "load_subset", "manifest_of", "read_manifest"]
+__all__ = [
+    "MANIFEST",
+    "is_row_file",
+    "load_rows",
+    "load_selection",
+    "load_source",
+    "load_subset",
+    "manifest_of",
+    "read_manifest",
+]
 
 MANIFEST = "selection/files.json"  # SHA-256 of every file of a config
 
@@ -70,7 +79,7 @@ def load_rows(repo_id: str, name: str, manifest: dict[str, str], commit: str, to
     """Load the published rows of a subset, every file checked."""
     from datasets import load_dataset
 
-    paths = [path for path in sorted(manifest) if path.endswith(".parquet") and "/selection/" not in path]
+    paths = [path for path in sorted(manifest) if is_row_file(path)]
     local = [str(_checked(repo_id, path, commit, manifest[path], token)) for path in paths]
     return load_dataset("parquet", data_files={"train": local}, split="train")
 
@@ -99,6 +108,11 @@ def load_selection(
             path = f"{config_name}/selection/{file}"
             (Path(scratch) / file).write_bytes(_checked(repo_id, path, head, manifest.get(path), token).read_bytes())
         return config_name, Selection.load(scratch), manifest, head
+
+
+def is_row_file(path: str) -> bool:
+    """Say whether a file of a config holds rows, and is not a part of the record."""
+    return path.endswith(".parquet") and "/selection/" not in path
 
 
 def manifest_of(sha256: dict[str, str]) -> bytes:

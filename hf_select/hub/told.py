@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from hf_select import methods
+from hf_select.hub.calls import Call, calls_of
 from hf_select.report.markdown import without_paths
 from hf_select.selection import Selection
 
@@ -63,13 +64,12 @@ def code_literal(value: Any) -> str:
     return written.replace("<", "\\x3c").replace(">", "\\x3e").replace("`", "\\x60")
 
 
-def rebuild(selection: Selection, source: dict[str, Any], recipe: str = "") -> list[str]:
+def rebuild(selection: Selection, source: dict[str, Any]) -> list[str]:
     """Return the lines of Python that load the source and make the Selection again.
 
     Args:
-        selection: what was chosen.
+        selection: what was chosen; its facts may hold "recipe": the lines that compute the columns it was made on.
         source: repo_id, config, split, revision of the source; without a repo_id it is left to the reader.
-        recipe: the line that computes the columns the Selection was made on, such as "ds = hs.with_columns(ds, ...)".
     """
     if repo := source.get("repo_id"):
         given = [code_literal(value) for value in (repo, source.get("config")) if value]
@@ -79,28 +79,25 @@ def rebuild(selection: Selection, source: dict[str, Any], recipe: str = "") -> l
         lines.append(f"ds = load_dataset({', '.join(given)})")
     else:
         lines = ["import hf_select as hs", "", f"ds = ...  # the {selection.num_rows:,} rows that were selected from"]
+    recipe = selection.facts.get("recipe", "")
     lines += [_safe_line(line) for line in recipe.splitlines() if line.strip()]
-    return [*lines, *_call(selection)]
+    return [*lines, *_written(calls_of(selection))]
 
 
-def _call(selection: Selection) -> list[str]:
-    key = selection.source["key"]
-    params = {"budget": selection.budget, **selection.params, "seed": selection.seed}
-    params |= {"key": key["columns"][0]} if key["kind"] == "column" else {}
-    before = ["    ds,"]
-    lines = []
-    if "subgroups" in params:
-        phrases = params.pop("subgroups")
-        lines = [f"subgroups = ...  # the {len(phrases)} of hs.find_subgroups(...) that are listed above"]
-        before.append("    subgroups,")
-    if params["budget"] == "all":
-        del params["budget"]
-    if selection.method not in methods.__all__ or not all(name.isidentifier() for name in params):
-        return [
-            f"sel = ...  # {len(names_of(selection.method))} choices in a row: selection.json holds their parameters"
-        ]
-    given = [f"    {name}={code_literal(value)}," for name, value in params.items() if value is not None]
-    return [*lines, f"sel = hs.{selection.method}(", *before, *given, ")", "small = sel.apply(ds)"]
+def _written(calls: list[Call]) -> list[str]:
+    """Write calls as Python, each on what the one before it kept."""
+    if not all(call.is_known for call in calls):
+        return [f"sel = ...  # {calls[-1].method} is not of hf_select: selection.json holds its parameters"]
+    lines: list[str] = []
+    for number, call in enumerate(calls):
+        if call.subgroups is not None:
+            recorded = [f"    hs.Subgroup.from_dict({code_literal(values)})," for values in call.subgroups]
+            lines += ["subgroups = [", *recorded, "]"]
+        name = "second" if number else "sel"
+        before = ["    sel.apply(ds)," if number else "    ds,", *(["    subgroups,"] if call.subgroups else [])]
+        given = [f"    {key}={code_literal(value)}," for key, value in call.arguments.items()]
+        lines += [f"{name} = hs.{call.method}(", *before, *given, ")", *(["sel = sel.then(second)"] if number else [])]
+    return [*lines, "small = sel.apply(ds)"]
 
 
 def _safe_line(line: str) -> str:

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hf_select import methods
 from hf_select.budget import Budget, cut
 from hf_select.choice import package_versions, rank
 from hf_select.errors import ArgumentError, HfSelectError
+from hf_select.hub.calls import calls_of, run_again
 from hf_select.hub.subset import load_rows, load_selection, load_source
 from hf_select.matching import locate
 from hf_select.readers import read_groups, read_seconds
@@ -75,7 +75,10 @@ def verify(
     steps = [lambda: _keys(selection, source)]
     if selection.source.get("rows_published", True):
         steps.append(lambda: _rows(selection, load_rows(repo_id, name, manifest, commit, token)))
-    if level in ("scores", "full"):
+    several = len(calls_of(selection)) > 1  # then there are no scores of the first of them
+    if level == "scores" and several:
+        raise ArgumentError(f"{selection.method} can't be cut again from its scores alone: use level='full'.")
+    if level != "keys" and not several:
         steps.append(lambda: _scores(selection, source))
     if level == "full":
         steps.append(lambda: _again(selection, source))
@@ -155,14 +158,10 @@ def _of_source(selection: Selection, source: Any, values: NDArray[Any]) -> NDArr
 
 def _again(selection: Selection, source: Any) -> tuple[str, bool]:
     """Run the method again."""
-    if selection.method not in methods.__all__:
-        return f"{selection.method} is no method of this version: it can't be run again", False
-    key = selection.source["key"]
-    arguments = {name: value for name, value in selection.params.items() if value is not None}
-    if key["kind"] == "column":
-        arguments["key"] = key["columns"][0]
+    if strange := [call.method for call in calls_of(selection) if not call.is_known]:
+        return f"{strange[0]} is no method of this version: it can't be run again", False
     try:
-        made = getattr(methods, selection.method)(source, budget=selection.budget, seed=selection.seed, **arguments)
+        made = run_again(selection, source)
     except (HfSelectError, TypeError) as error:
         return f"{selection.method} can't be run again here: {error}", False
     mine = made.key.take(pa.array(made.ranked)).to_pylist()

@@ -51,8 +51,8 @@ def select_subgroups(
         key, duration, status: columns, see `hf_select.choice.Choice`.
 
     Returns:
-        A Selection. `groups` says for every row which subgroups asked for it; facts has rows in the pool and rows taken per
-        subgroup; a smaller budget keeps a prefix.
+        A Selection. `groups` says for every row which subgroups asked for it; facts has each subgroup, its rows in the pool
+        and the rows taken, so that the choice can be made again from the record; a smaller budget keeps a prefix.
 
     Raises:
         ArgumentError: no subgroup, or none that is worse than average. ColumnError: the pool lacks one of their columns.
@@ -102,10 +102,16 @@ def select_subgroups(
     found = choice.close(score, group=_named(masks, phrases), warnings=warnings, facts={}, everything=budget is None)
     taken = masks[:, found.indices].sum(axis=1)
     found.facts["subgroups"] = [
-        {"subgroup": phrase, "rows": int(rows), "taken": int(own)}
-        for phrase, rows, own in zip(phrases, matched, taken, strict=True)
+        {"subgroup": str(subgroup), "rows": int(rows), "taken": int(own), **_to_find_again(subgroup)}
+        for subgroup, rows, own in zip(wanted, matched, taken, strict=True)
     ]
     return found
+
+
+def _to_find_again(subgroup: Subgroup) -> dict[str, Any]:
+    """Return what the choice depends on, in plain values (`Subgroup.from_dict`), and no name of a speaker."""
+    values = subgroup.to_dict()
+    return {name: values[name] for name in ("conditions", "divergence", "count")}
 
 
 def _wanted(subgroups: Subgroups | Sequence[Subgroup]) -> tuple[list[Subgroup], list[str]]:

@@ -161,7 +161,10 @@ class Page:
         """Return all parameters, facts and versions."""
         sel = self.selection
         facts = {"method": sel.method, **sel.params, "budget": sel.budget, "seed": sel.seed, "source": sel.source}
-        facts |= {**sel.facts, "seconds it took": sel.seconds, "made with": sel.versions}
+        facts |= {name: value for name, value in sel.facts.items() if name not in ("recipe", "prune")}
+        if told := sel.facts.get("subgroups"):
+            facts["subgroups"] = {entry["subgroup"]: f"{entry['taken']} of {entry['rows']} rows" for entry in told}
+        facts |= {"seconds it took": sel.seconds, "made with": sel.versions}
         facts["report written with"] = {name: _version(name) for name in ("hf-select", "matplotlib", "scipy")}
         facts["report written with"]["python"] = platform.python_version()
         return Table(["what", "value"], [[name, without_paths(value)] for name, value in _flat(facts)], words=2)

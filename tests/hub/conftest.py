@@ -1,6 +1,7 @@
 """Fixtures of the tests that talk to a Hub.
 
 `hub`         a loopback Hub of its own for each test, with this process's clients pointed at it and logged in to write
+`quick`       that Hub, and a dataset so small, with waiting so short, that a test can publish it hundreds of times
 `naps`        no waiting between the clients' retries; naps.asked lists the pauses
 `either_hub`  the same test on the loopback Hub and, when HF_SELECT_TEST_TOKEN (a write token) and HF_SELECT_TEST_NAMESPACE
               (a user or organization it may write to) are set, on the public Hub too:
@@ -19,6 +20,7 @@ import pytest
 
 from .real import REAL, RealHub
 from .server import Hub
+from .tiny import be_patient, make_quick
 from .wiring import NoNaps, environment, forget_connections, login, point_clients, shorten_retries
 
 OLD_UPLOAD = "ignore:Use 'content=:DeprecationWarning"  # huggingface_hub's upload without xet, to its own httpx2
@@ -64,6 +66,14 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WiredHub]:
 @pytest.fixture
 def naps(monkeypatch: pytest.MonkeyPatch) -> NoNaps:
     return shorten_retries(monkeypatch)
+
+
+@pytest.fixture
+def quick(hub, naps, monkeypatch: pytest.MonkeyPatch) -> WiredHub:
+    """Give a Hub that is published to hundreds of times in a test."""
+    make_quick(monkeypatch)
+    be_patient(monkeypatch, naps, 20)
+    return hub
 
 
 @pytest.fixture(params=["loopback", "public"] if REAL else ["loopback"])

@@ -166,6 +166,49 @@ def test_speech_goes_all_the_way(run, request, hub, tmp_path, corpus):
     assert sounds(again) == sounds(sel.apply(ds))
 
 
+def test_acquired_rows_are_chosen_again_from_the_record(run, hub, tmp_path, clips):
+    """Of subgroups of what was measured in the sound: verify measures it again."""
+    from hf_select.sources import open_dataset
+
+    measured = hs.with_columns(open_dataset(str(clips)).ds, hs.SpeechMetadata(audio_root=str(clips)))
+    wrong = [float(seconds is not None and seconds > 0.35) for seconds in measured["duration"]]
+    found = hs.find_subgroups(
+        measured.add_column("wrong", wrong), by=["label", "duration"], outcome="wrong", min_support=4
+    )
+    found.worst(2).save(tmp_path / "worst.json")
+    words = ["--subgroups", tmp_path / "worst.json", "--budget", "6", "--out", tmp_path / "six"]
+    code, _, beside = run("acquire", clips, *words)
+    assert code == 0, beside
+    code, _, beside = run("publish", clips, hub.name("words"), "--selection", tmp_path / "six", "--licence", "mit")
+    assert code == 0, beside
+    card = hub.files(hub.name("words"))["README.md"].decode()
+    assert "hs.Subgroup.from_dict({" in card and "hs.SpeechMetadata(" in card and str(tmp_path) not in card
+    code, said, beside = run("verify", hub.name("words"), "--level", "full", "--dataset", clips)
+    assert code == 0, said + beside
+    assert "select_subgroups run again: the same 6 rows in the same order" in said
+
+
+def test_what_was_chosen_by_scores_is_verified_with_them(run, hub, tmp_path, clips):
+    from hf_select.models import LeNetConfig, LeNetFeatureExtractor, LeNetForAudioClassification
+
+    names = {"high": 0, "low": 1, "mid": 2}
+    config = LeNetConfig(size="tiny", label2id=names, id2label={number: name for name, number in names.items()})
+    LeNetForAudioClassification(config).save_pretrained(tmp_path / "model")
+    LeNetFeatureExtractor().save_pretrained(tmp_path / "model")
+    scored = ["--model", tmp_path / "model", "--columns", "loss", "--out", tmp_path / "scores"]
+    code, _, beside = run("score", clips, *scored)
+    assert code == 0, beside
+    words = ["--method", "score", "--column", "loss", "--scores", tmp_path / "scores", "--budget", "0.3"]
+    code, _, beside = run("prune", clips, *words, "--push-to", hub.name("words"), "--licence", "mit")
+    assert code == 0, beside
+    assert "hs.score(ds, 'model', columns=['loss']" in hub.files(hub.name("words"))["README.md"].decode()
+    full = ["verify", hub.name("words"), "--level", "full", "--dataset", clips]
+    code, said, _ = run(*full)
+    assert code == 1 and "there is no column 'loss'" in said
+    code, said, _ = run(*full, "--scores", tmp_path / "scores")
+    assert code == 0, said
+
+
 def test_rows_that_are_alike_are_published_from_their_folder(run, hub, tmp_path):
     ds = Dataset.from_dict({"text": ["a", "a", "b", "b", "c"], "loss": [1.0, 1.0, 3.0, 3.0, 2.0]})
     ds.to_parquet(tmp_path / "rows.parquet")
@@ -196,7 +239,8 @@ def test_the_terms_of_the_source_go_with_the_folder(run, refused, source, hub, t
 
 def test_mistakes_are_one_sentence(refused, clips, hub, tmp_path):
     words, push = ["--budget", "0.5", "--method", "random"], ["--push-to", hub.name("words")]
-    assert "needs a licence" in refused("prune", clips, *words, *push)
+    told = refused("prune", clips, *words, *push)
+    assert "needs a licence" in told and "pass --licence, such as" in told
     assert "name/repository" in refused("prune", clips, *words, "--push-to", "words", "--licence", "mit")
     assert "no Selection in" in refused("publish", clips, hub.name("words"))
     assert "no Selection in" in refused("publish", clips, hub.name("words"), "--selection", tmp_path)
@@ -213,14 +257,15 @@ def test_mistakes_about_what_is_published(run, refused, clips, hub, tmp_path):
     assert run("prune", clips, "--budget", "0.5", "--method", "random", "--out", tmp_path / "half")[0] == 0
     to = [tmp_path / "half", hub.name("words"), "--licence", "mit"]
     assert "no column 'colour'" in refused("publish", *to, "--columns", "colour")
-    assert "names the source" in refused("publish", *to, "--index")
+    assert "pass --source 'name/repository' and --source-revision" in refused("publish", *to, "--index")
     assert "The source me/none can't be read" in refused("publish", *to, "--source", "me/none")
     assert run("publish", *to)[0] == 0
     assert "no subset 'other'" in refused("load", hub.name("words"), "--config-name", "other", "--out", tmp_path / "x")
     assert "name the source with --dataset" in refused("verify", hub.name("words"))
     assert run("prune", clips, "--budget", "0.2", "--method", "random", "--out", tmp_path / "less")[0] == 0
     other = [tmp_path / "less", hub.name("words"), "--licence", "mit", "--config-name", "random-50"]
-    assert "another Selection" in refused("publish", *other)
+    told = refused("publish", *other)
+    assert "another Selection" in told and "choose another --config-name, or pass --overwrite." in told
     assert run("publish", *other, "--overwrite")[0] == 0
     assert run("load", hub.name("words"), "--out", tmp_path / "again", "--json")[0] == 0
     assert "--overwrite" in refused("load", hub.name("words"), "--out", tmp_path / "again")

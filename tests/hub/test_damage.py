@@ -12,14 +12,13 @@ from hf_select.errors import HubError
 from hf_select.hub.subset import load_subset
 
 from .store import Blob
-from .test_publish_faults import quick  # noqa: F401 - a fixture
 from .tiny import CONFIG, clips, selection, send
 
 FILES = ("train-00001.parquet", "selection/selection.json", "selection/selection.parquet", "selection/files.json")
 
 
 @pytest.fixture
-def published(quick):  # noqa: F811
+def published(quick):
     send("me/r")
     return quick
 

@@ -22,7 +22,6 @@ from hf_select.errors import ArgumentError, AudioError, ColumnError
 from hf_select.hub.subset import load_subset
 
 from .leaks import spellings
-from .test_publish_faults import quick  # noqa: F401 - a fixture
 from .tiny import CONFIG, clips, send
 
 CANARY = b"canary-4b1d-in-a-secret-file"
@@ -83,7 +82,7 @@ def places(tmp_path: Path, listener, home: Path) -> tuple[Path, list[str]]:
     return root, [form.replace("\\n", "\n").replace("\\0", "\0") for form in forms]
 
 
-def test_hostile_paths(quick, tmp_path, monkeypatch, listener):  # noqa: F811
+def test_hostile_paths(quick, tmp_path, monkeypatch, listener):
     root, forms = places(tmp_path, listener, quick.home)
     monkeypatch.setenv("HOME", str(tmp_path / "secret"))
     assert len(forms) >= 50
@@ -105,7 +104,7 @@ def test_hostile_paths(quick, tmp_path, monkeypatch, listener):  # noqa: F811
 
 
 @pytest.mark.parametrize("feature", [Audio(decode=False), Image(decode=False)], ids=["sound", "picture"])
-def test_a_second_column_of_files(quick, tmp_path, listener, feature):  # noqa: F811
+def test_a_second_column_of_files(quick, tmp_path, listener, feature):
     """What `datasets` would open as a file is looked at in every column, not in that of the sound alone."""
     root, forms = places(tmp_path, listener, quick.home)
     for form in (forms[0], "file.wav"):
@@ -123,7 +122,7 @@ def test_a_second_column_of_files(quick, tmp_path, listener, feature):  # noqa: 
     assert not told(quick, CANARY.decode(), str(tmp_path))
 
 
-def test_hostile_names_beside_sound_are_cut(quick, tmp_path, listener):  # noqa: F811
+def test_hostile_names_beside_sound_are_cut(quick, tmp_path, listener):
     """A row with its own sound is published, whatever its path says, and the path is no more than a file name."""
     _, forms = places(tmp_path, listener, quick.home)
     sound = clips(1)["audio"][0]["bytes"]
@@ -156,7 +155,7 @@ def told(hub, *words: str) -> list[str]:
     return found
 
 
-def test_nothing_of_this_machine_is_published(quick, tmp_path, monkeypatch):  # noqa: F811
+def test_nothing_of_this_machine_is_published(quick, tmp_path, monkeypatch):
     """No path, user or host: not in rows, record, figures, card or the metadata of any file."""
     monkeypatch.setenv("USER", "canaryuser")
     folder = tmp_path / "home" / "canaryuser" / "clips"
@@ -208,7 +207,7 @@ print("done")
 """
 
 
-def test_a_token_is_told_to_nobody_but_the_hub(quick, tmp_path):  # noqa: F811
+def test_a_token_is_told_to_nobody_but_the_hub(quick, tmp_path):
     token, other = quick.token(), "canary-of-another-secret-77"
     env = {
         **quick.env(),

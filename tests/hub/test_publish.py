@@ -10,9 +10,12 @@ import soundfile
 from datasets import Audio, Dataset, load_dataset
 
 import hf_select as hs
+from hf_select.errors import ArgumentError, SelectionError
+from hf_select.hub.policy import columns_to_publish, holds_local_paths
 from hf_select.hub.publish import publish
 from hf_select.hub.subset import load_subset
 from hf_select.hub.verify import verify
+from hf_select.subgroups.conditions import Condition
 
 
 def clips(rows: int = 24) -> Dataset:
@@ -77,6 +80,12 @@ def test_an_index_gives_the_same_rows(hub, streaming):
     assert found == kept["label"][:]
 
 
+def failing() -> list[hs.Subgroup]:
+    """Two subgroups, one of a bin."""
+    no, long = Condition("label", "no"), Condition("duration", "high", low=0.2014)
+    return [hs.Subgroup((no,), divergence=-0.2, count=8), hs.Subgroup((long,), divergence=-0.1, count=13)]
+
+
 @pytest.mark.parametrize("rows", [True, False])
 @pytest.mark.parametrize("budget", [7, 0.3, "1s"])
 def test_verify_at_every_level(hub, rows, budget):
@@ -85,6 +94,8 @@ def test_verify_at_every_level(hub, rows, budget):
         lambda: hs.select_random(ds, budget=budget, seed=1, per="label" if budget == 0.3 else None),
         lambda: hs.select_kmeans(ds, budget=budget, n_clusters=3, seed=1),
         lambda: hs.select_by_score(ds, budget=budget, column="duration"),
+        lambda: hs.select_subgroups(ds, failing(), budget=budget, fill="proportional"),
+        lambda: hs.select_subgroups(ds, failing()),
     ]
     for number, make in enumerate(makers):
         pinned = {"source": hub.name("source"), "source_revision": commit, "rows": rows}
@@ -106,3 +117,80 @@ def test_verify_says_what_differs(hub):
     found = verify(hub.name("subsets"), "five", level="full", ds=other)
     assert not found
     assert "run again keeps 10 other rows" in found.differences[0]
+
+
+def test_choices_in_a_row_are_made_again(hub):
+    commit, ds = source_of(hub, clips(), license="cc-by-4.0")
+    first = hs.select_subgroups(ds, failing())
+    sel = first.then(hs.select_random(first.apply(ds), budget=0.5, seed=3))
+    pinned = {"source": hub.name("source"), "source_revision": commit}
+    publish(ds, sel, hub.name("subsets"), config_name="two", **pinned)
+    found = verify(hub.name("subsets"), "two", level="full")
+    assert found and len(found.checked) == 3, str(found)
+    with pytest.raises(ArgumentError, match="level='full'"):
+        verify(hub.name("subsets"), "two", level="scores")
+
+
+def test_one_config_is_the_default(hub):
+    ds, name = clips(), hub.name("words")
+    for seed, config in enumerate(("a", "b", "c")):
+        publish(
+            ds,
+            hs.select_random(ds, budget=6, seed=seed),
+            name,
+            config_name=config,
+            licence="mit",
+            default=config == "b",
+        )
+    assert load_dataset(name, split="train")["duration"][:] == load_subset(name, "b")["duration"][:]
+    publish(ds, hs.select_random(ds, budget=6, seed=2), name, config_name="c", licence="mit", default=True)
+    assert load_dataset(name, split="train")["duration"][:] == load_subset(name, "c")["duration"][:]
+
+
+def test_other_rows_under_the_same_selection_are_refused(hub):
+    ds, name = clips(), hub.name("words")
+    sel = hs.select_random(ds, budget=6)
+    publish(ds, sel, name, licence="mit")
+    head = hub.head(name)
+    with pytest.raises(SelectionError, match=r"other columns .* overwrite=True"):
+        publish(ds, sel, name, licence="mit", columns=["audio", "label", "embedding"])
+    assert hub.head(name) == head
+    publish(ds, sel, name, licence="mit", columns=["audio", "label", "embedding"], overwrite=True)
+    assert load_subset(name).column_names == ["audio", "label", "embedding"]
+
+
+def test_a_subset_beside_its_source_hides_nothing(hub):
+    """Files that no config lists are found by their names, until there is a config: then they have to be listed."""
+    name = hub.name("source")
+    ds = clips()
+    parts = {"train-00000": range(10), "train-00001": range(10, 16), "test": range(16, 24)}
+    files = {}
+    for part, rows in parts.items():
+        ds.select(rows).to_parquet(file := io.BytesIO())
+        files[f"data/{part}.parquet"] = file.getvalue()
+    card = b"---\nlicense: mit\n---\n\n# Mine\n\nMy own words.\n"
+    hub.create(name, {"README.md": card, **files})
+    train = load_dataset(name, split="train", revision=hub.head(name)).cast_column("audio", Audio(decode=False))
+    sel = hs.select_random(train, budget=4)
+    publish(train, sel, name, config_name="random-4")
+    for split, rows in (("train", 16), ("test", 8)):
+        assert len(load_dataset(name, split=split)) == len(load_dataset(name, "default", split=split)) == rows
+    assert len(load_dataset(name, "random-4", split="train")) == 4
+    page = hub.files(name)["README.md"].decode()
+    assert "My own words." in page and "path:\n    - data/train-0000*\n  - split: test\n" in page
+    assert verify(name, "random-4", level="full")
+
+
+def test_columns_that_could_tell_who_or_where_are_left_out():
+    columns = {
+        "speakerId": ["a"], "speaker_age": [30], "notes": [{"file": "/home/ann/x.wav"}], "files": [["C:\\ann\\x.wav"]],
+        "ids": [[1]], "text": ["/s/ is a sound"], "more": [{"n": 1}],
+    }  # fmt: skip
+    ds = Dataset.from_dict(columns)
+    kept, said = columns_to_publish(ds, None)
+    assert kept == ["speaker_age", "text", "more"]
+    assert said == (
+        "Left out: speakerId, ids (vectors and speakers are published only where columns= names them).",
+        "Left out: notes, files (paths of this machine).",
+    )
+    assert holds_local_paths(ds.data.column("files")) and not holds_local_paths(ds.data.column("more"))

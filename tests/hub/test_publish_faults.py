@@ -19,7 +19,7 @@ from hf_select.errors import ArgumentError, HubError, SelectionError
 from hf_select.hub.subset import MANIFEST, load_subset, read_manifest
 
 from .server import Seen
-from .tiny import CONFIG, be_patient, clips, make_quick, selection, send
+from .tiny import CONFIG, be_patient, clips, selection, send
 
 FAULTS = {
     "dropped before": {"how": "drop-before"},
@@ -33,13 +33,6 @@ FAULTS = {
     "401": {"how": 401},
 }
 CARD = "---\nlicense: cc-by-nd-4.0\n---\n# A source\n"
-
-
-@pytest.fixture
-def quick(hub, naps, monkeypatch):
-    make_quick(monkeypatch)
-    be_patient(monkeypatch, naps, 20)
-    return hub
 
 
 def complete(hub, repo: str, *configs: str) -> None:

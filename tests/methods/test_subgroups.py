@@ -37,10 +37,12 @@ def test_the_union_is_the_default():
     assert sel.indices.tolist() == np.flatnonzero(IN_WOMEN | IN_OLD).tolist()
     assert sel.budget == "all"
     assert not sel.warnings
-    assert sel.facts["subgroups"] == [
-        {"subgroup": "gender = f", "rows": 20, "taken": 20},
-        {"subgroup": "age = old", "rows": 30, "taken": 30},
+    told = sel.facts["subgroups"]
+    assert [(entry["subgroup"], entry["rows"], entry["taken"]) for entry in told] == [
+        ("gender = f", 20, 20),
+        ("age = old", 30, 30),
     ]
+    assert [str(hs.Subgroup.from_dict(entry)) for entry in told] == ["gender = f", "age = old"]
 
 
 def test_groups_say_who_asked():

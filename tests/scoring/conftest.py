@@ -85,7 +85,7 @@ def same(request: pytest.FixtureRequest) -> Callable[[Any, Any], None]:
 
     def check(found: Any, wanted: Any) -> None:
         distance = apart(list(found), list(wanted))
-        request.node.user_properties.append(("distance", distance))
+        request.node.user_properties.append(("distance", float(distance)))
         assert distance < TOLERANCE
 
     return check
