@@ -50,7 +50,15 @@ def open_repository(api: Any, repo_id: str, *, private: bool) -> Repository:
 
     patiently(lambda: api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True))
     nothing = CommitOperationAdd(path_in_repo="README.md", path_or_fileobj=b"")  # to ask for leave without sending data
-    patiently(lambda: api.preupload_lfs_files(repo_id, [nothing], repo_type="dataset"))
+    try:
+        patiently(lambda: api.preupload_lfs_files(repo_id, [nothing], repo_type="dataset"))
+    except HubError as error:
+        if status_of(error.__cause__) != 404:
+            raise
+        raise HubError(
+            f"{repo_id} can't be made, and is no dataset that can be written to: its name may be taken, by a model or a "
+            f"repository that this token does not see. Choose another name. ({sentence_of(error.__cause__)})"
+        ) from error
     info = patiently(lambda: api.repo_info(repo_id, repo_type="dataset"))
     if private and not info.private:
         raise HubError(

@@ -112,10 +112,14 @@ def clips(folder: Path, cache: Path, *, embedded: bool) -> Any:
     """Return the dataset of the clips in a folder, mapped from the disk."""
     from datasets import Audio, Dataset, Features, Value
 
-    columns = {"audio": Audio(sampling_rate=RATE, decode=False), "id": Value("string"), "label": Value("string")}
-    features = Features({**columns, "duration": Value("float64"), "loss": Value("float64")})
+    audio = {"bytes": Value("binary"), "path": Value("string")}
+    numbers = {"duration": Value("float64"), "loss": Value("float64")}
+    features = Features({"audio": audio, "id": Value("string"), "label": Value("string"), **numbers})
     asked = {"folder": str(folder), "embedded": embedded}
-    return Dataset.from_generator(clip_rows, features=features, cache_dir=str(cache), gen_kwargs=asked)
+    ds = Dataset.from_generator(
+        clip_rows, features=features, cache_dir=str(cache), gen_kwargs=asked, writer_batch_size=100
+    )
+    return ds.cast_column("audio", Audio(sampling_rate=RATE, decode=False))
 
 
 def thin(rows: int, folder: Path) -> Any:
@@ -218,7 +222,7 @@ def size_of(folder: Path) -> int:
 def watch(work: Path, job: Callable[..., None], *given: Any) -> dict[str, Any]:
     """Run a job that sends "ready", and what it found; return that and what was seen of the process in between."""
     ours, theirs = PROCESSES.Pipe()
-    child = PROCESSES.Process(target=job, args=(theirs, *given))
+    child = PROCESSES.Process(target=job, args=(theirs, *given), daemon=True)
     child.start()
     theirs.close()
     ours.recv()
@@ -303,7 +307,7 @@ def measure(scratch: Path, asked: argparse.Namespace) -> Table:
     for name in ("hub", "work/tmp", "clips", "cache", "card"):
         (scratch / name).mkdir(parents=True)
     hub, theirs = PROCESSES.Pipe()
-    server = PROCESSES.Process(target=serve, args=(theirs, scratch / "hub"))
+    server = PROCESSES.Process(target=serve, args=(theirs, scratch / "hub"), daemon=True)
     server.start()
     url, token, source = hub.recv()
     wanted = environment(url, token, scratch / "work" / "home") | {"TMPDIR": str(scratch / "work" / "tmp")}

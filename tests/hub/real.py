@@ -29,6 +29,14 @@ class RealHub:
         self.made.add(f"{os.environ[NAMESPACE]}/hf-select-test-{self.run}-{short}")
         return f"{os.environ[NAMESPACE]}/hf-select-test-{self.run}-{short}"
 
+    def create(self, name: str, files: dict[str, bytes]) -> None:
+        """Make a repository with these files, in one commit."""
+        from huggingface_hub import CommitOperationAdd
+
+        self.api.create_repo(name, repo_type="dataset")
+        added = [CommitOperationAdd(path_in_repo=path, path_or_fileobj=data) for path, data in files.items()]
+        self.api.create_commit(name, added, commit_message="Add files", repo_type="dataset")
+
     def head(self, name: str, revision: str = "main") -> str:
         return self.api.repo_info(name, repo_type="dataset", revision=revision).sha
 

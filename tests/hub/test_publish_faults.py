@@ -258,6 +258,17 @@ def test_a_bad_token_fails_before_the_first_byte(quick, kind, there):
     assert quick.login("write") is None and send("me/r").changed
 
 
+def test_a_name_that_a_model_has(quick):
+    """Where a model and a dataset can't share a name, the Hub's refusal is told, and nothing was sent."""
+    from huggingface_hub import HfApi
+
+    HfApi().create_repo("me/words", repo_type="model")
+    quick.store.one_namespace = True
+    with pytest.raises(HubError, match=r"me/words can't be made.* by a model"):
+        send("me/words")
+    assert not quick.calls("PUT") and not quick.calls("POST", "/commit/")
+
+
 def test_private_is_never_public(quick):
     quick.create("me/open")
     with pytest.raises(HubError, match="is public"):
