@@ -43,7 +43,9 @@ LONGEST = Annotated[float, typer.Option(min=0.1, help="Longer clips (in seconds)
 REPO = Annotated[str, typer.Argument(help="Repository of subsets on the Hub: name/repository.")]
 CONFIG_NAME = Annotated[
     str | None,
-    typer.Option(help="Name of the subset in its repository; method and budget or the only one, if not given."),
+    typer.Option(
+        help="Name of the subset in its repository. If not given: method and budget; to read, the default one."
+    ),
 ]
 ROWS = Annotated[
     bool | None,

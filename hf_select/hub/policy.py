@@ -176,13 +176,14 @@ def columns_to_publish(ds: Any, columns: Sequence[str] | None) -> tuple[list[str
 def names_speakers(column: str) -> bool:
     """Say whether a column of this name holds speakers, and not something about them.
 
-    >>> [names_speakers(name) for name in ("speaker", "speakerId", "client_id", "spkid", "speaker_age", "client")]
+    >>> [names_speakers(name) for name in ("speaker", "speakerId", "client_id", "spkid", "speaker_age", "native_speaker")]
     [True, True, True, True, False, False]
     """
     *before, last = [word.lower() for word in _WORDS.findall(column)] or [""]
     if last in _NAMES and before:
         return before[-1] in _PEOPLE
-    return last in {"speaker", "speakers", "spk", "spkr", "spkid", "speakerid", "clientid"}
+    kinds = {"native", "nonnative", "fluent", "loud"}  # of speakers, or of devices: no names
+    return last in {"speaker", "speakers", "spk", "spkr", "spkid", "speakerid", "clientid"} and not kinds & {*before}
 
 
 def holds_local_paths(column: Any) -> bool:

@@ -38,7 +38,7 @@ def load_subset(
     """Load a subset that `publish` made: the same rows, whether they or an index of them were published.
 
     Args:
-        repo_id: the repository. config_name: which subset; None: the only one.
+        repo_id: the repository. config_name: which subset; None: the default, or the only one.
         revision: commit, tag or branch of it; None: the newest.
         streaming: give an IterableDataset. Of rows it is what the Hub holds, unchecked; of an index rows are matched by key.
         token: see huggingface_hub.
@@ -98,8 +98,10 @@ def load_selection(
     head = str(info.sha)
     there = [file.rfilename for file in info.siblings or []]
     names = sorted(path.removesuffix(f"/{MANIFEST}") for path in there if path.endswith(f"/{MANIFEST}"))
-    if config_name is None and len(names) == 1:
-        config_name = names[0]
+    if config_name is None and names:
+        config_name = names[0] if len(names) == 1 else _default_of(info, names)
+        if config_name is None:
+            raise HubError(f"{repo_id} has several subsets: name one with config_name=, of {', '.join(names)}.")
     if config_name not in names:
         raise HubError(f"{repo_id} has no subset {config_name!r}. Subsets there are: {', '.join(names) or 'none'}.")
     manifest = read_manifest(_download(repo_id, f"{config_name}/{MANIFEST}", head, token).read_bytes(), repo_id)
@@ -113,6 +115,13 @@ def load_selection(
 def is_row_file(path: str) -> bool:
     """Say whether a file of a config holds rows, and is not a part of the record."""
     return path.endswith(".parquet") and "/selection/" not in path
+
+
+def _default_of(info: Any, names: list[str]) -> str | None:
+    """Return the subset that the card calls the default, if it is one of these."""
+    card = info.card_data.to_dict() if info.card_data is not None else {}
+    entries = card.get("configs") or []
+    return next((e["config_name"] for e in entries if e.get("default") and e.get("config_name") in names), None)
 
 
 def manifest_of(sha256: dict[str, str]) -> bytes:

@@ -143,6 +143,7 @@ def test_one_config_is_the_default(either_hub):
             default=config == "b",
         )
     assert load_dataset(name, split="train")["duration"][:] == load_subset(name, "b")["duration"][:]
+    assert load_subset(name)["duration"][:] == load_subset(name, "b")["duration"][:]
     publish(ds, hs.select_random(ds, budget=6, seed=2), name, config_name="c", licence="mit", default=True)
     assert load_dataset(name, split="train")["duration"][:] == load_subset(name, "c")["duration"][:]
 
