@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from hf_select.audio import load_embedded
 from hf_select.errors import AudioError, OutputError
+from hf_select.mapped import MappedFiles
 from hf_select.rows import audio_column, base_positions, plain, take_rows
 from hf_select.sound.own_files import own_name
 
@@ -129,7 +130,7 @@ def parquet_shards(
     file = folder / f"{split}-00000.parquet"
     try:
         with tqdm(total=len(ds), unit=" rows", desc="writing") as bar:
-            for table in _tables(ds):
+            for table in _tables(ds, media):
                 for column in media:
                     table = _embed(table, column, audio_root, done)
                 if writer is not None and size > shard_bytes:
@@ -157,15 +158,22 @@ def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
-def _tables(ds: Any) -> Iterator[pa.Table]:
+def _tables(ds: Any, media: list[str]) -> Iterator[pa.Table]:
     positions = base_positions(ds)
     table = plain(ds.data.table)
+    mapped, sounds = MappedFiles(), [table.column(name) for name in media]
     for start in range(0, len(ds), _BATCH_ROWS):
+        stop = min(start + _BATCH_ROWS, len(ds))
         if positions is None:
-            yield table.slice(start, _BATCH_ROWS)
+            yield table.slice(start, stop - start)
+            first, last = start, stop - 1
         else:
-            rows = positions[start : start + _BATCH_ROWS]
+            rows = positions[start:stop]
             yield pa.table({name: take_rows(table.column(name), rows) for name in table.column_names})
+            first, last = int(rows.min()), int(rows.max())
+        for column in sounds:
+            for chunk in column.slice(first, last - first + 1).chunks:
+                mapped.release_array(chunk)
 
 
 def _is_media(kind: pa.DataType) -> bool:

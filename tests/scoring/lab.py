@@ -7,6 +7,7 @@ One line of JSON for each run says what came of it.
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 
 ROWS, CHUNK = 120, 32
+HUNG = 60.0  # seconds
 
 
 class Lab:
@@ -60,6 +62,7 @@ class Lab:
         pid = os.fork()
         if pid == 0:
             try:
+                faulthandler.dump_traceback_later(HUNG, exit=True)  # where it hangs, if it ever does
                 self.score(folder)
                 os._exit(0)
             except KeyboardInterrupt:
