@@ -15,6 +15,7 @@ import random
 import select
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -28,10 +29,14 @@ class Lab:
     def __init__(self, home: Path, threads: int = 1) -> None:
         import tiny
         import torch
+        from tqdm.std import tqdm
 
         from hf_select.parts import PartStore
 
         torch.set_num_threads(threads)
+        tqdm.set_lock(
+            threading.RLock()
+        )  # its own one is shared by forks: who is killed holding it stops the others for ever
         clips = [tiny.stored(tiny.sound(0.1 + i / 500, i), name=str(i)) for i in range(ROWS)]
         self.ds = tiny.table(clips, label=[tiny.WORDS[i % 4] for i in range(ROWS)])
         self.model, self.extractor = tiny.lenet()
