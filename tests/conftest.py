@@ -8,8 +8,10 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before datasets is imported: no test may reach the network
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: each has a core
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # one of several: each has a core,
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    compiled = Path(__file__).resolve().parents[1] / ".pytest_cache" / f"numba-{worker}"
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(compiled))  # and its own code: librosa's, of one folder, crashed
 
 import signal
 

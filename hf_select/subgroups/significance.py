@@ -47,6 +47,7 @@ def exact_p(n: ArrayLike, k: ArrayLike, size: int, ones: int) -> Floats:
     from hf_select.subgroups.threads import in_chunks
 
     drawn, seen = np.broadcast_arrays(np.asarray(n, np.int64), np.asarray(k, np.int64))
+    drawn, seen = np.ascontiguousarray(drawn), np.ascontiguousarray(seen)  # one kind of array: see `compiled`
     p = np.empty(len(drawn))
     in_chunks(len(p), lambda a, b: two_sided(drawn[a:b], seen[a:b], int(size), int(ones), p[a:b]))
     return p
