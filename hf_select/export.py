@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_output", "folder_page", "new_folder", "parquet_shards", "write_parquet"]
 
-_BATCH_ROWS = 256
+_BATCH_ROWS, _BATCH_BYTES = 256, 32_000_000  # at most, and about
 _SHARD_BYTES = 500_000_000
 
 
@@ -130,9 +130,7 @@ def parquet_shards(
     file = folder / f"{split}-00000.parquet"
     try:
         with tqdm(total=len(ds), unit=" rows", desc="writing") as bar:
-            for table in _tables(ds, media):
-                for column in media:
-                    table = _embed(table, column, audio_root, done)
+            for table in _tables(ds, media, audio_root):
                 if writer is not None and size > shard_bytes:
                     writer.close()
                     writer = None
@@ -158,19 +156,26 @@ def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
-def _tables(ds: Any, media: list[str]) -> Iterator[pa.Table]:
+def _tables(ds: Any, media: list[str], audio_root: str | None) -> Iterator[pa.Table]:
+    """Yield the rows with their sound in them, as many at a time as the size of those before lets expect to fit."""
     positions = base_positions(ds)
     table = plain(ds.data.table)
     mapped, sounds = MappedFiles(), [table.column(name) for name in media]
-    for start in range(0, len(ds), _BATCH_ROWS):
-        stop = min(start + _BATCH_ROWS, len(ds))
+    start, count = 0, min(16, _BATCH_ROWS)
+    while start < len(ds):
+        stop = min(start + count, len(ds))
         if positions is None:
-            yield table.slice(start, stop - start)
+            batch = table.slice(start, stop - start)
             first, last = start, stop - 1
         else:
             rows = positions[start:stop]
-            yield pa.table({name: take_rows(table.column(name), rows) for name in table.column_names})
+            batch = pa.table({name: take_rows(table.column(name), rows) for name in table.column_names})
             first, last = int(rows.min()), int(rows.max())
+        for name in media:
+            batch = _embed(batch, name, audio_root, start)
+        yield batch
+        count = max(1, min(_BATCH_ROWS, 2 * count, _BATCH_BYTES * batch.num_rows // max(batch.nbytes, 1)))
+        start = stop
         for column in sounds:
             for chunk in column.slice(first, last - first + 1).chunks:
                 mapped.release_array(chunk)
