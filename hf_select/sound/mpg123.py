@@ -23,7 +23,8 @@ class _Quiet:
 
     No setting of libsndfile makes mpg123 silent, and a thread has no stderr of its own: so the whole process is held back, for
     the time of one decode. Several threads may be inside at once, and each that leaves hands on what other code (progress
-    bars, logs) has written meanwhile. Costs a few system calls, and only around an MP3.
+    bars, logs) has written meanwhile, in its order but for what is written in that very instant. Costs a few system calls,
+    and only around an MP3.
     """
 
     def __init__(self) -> None:
@@ -63,20 +64,27 @@ class _Quiet:
             self.inside -= 1
             if self.real < 0 or self.file is None:
                 return
+            self._hand_on(self.file)
             if not self.inside:
                 os.dup2(self.real, 2)
-            size = os.fstat(self.file.fileno()).st_size
-            if size > self.seen:
-                others = OURS.sub(b"", os.pread(self.file.fileno(), size - self.seen, self.seen))
-                self.seen = size
-                if others:
-                    os.write(self.real, others)
-            if not self.inside:
+                while self._hand_on(self.file):  # what was written since, so that it stays before what comes now
+                    pass
                 os.close(self.real)
                 self.real = -1
                 self.file.seek(0)
                 self.file.truncate()
                 self.seen = 0
+
+    def _hand_on(self, file: IO[bytes]) -> bool:
+        """Hand on what others have written since the last time, if there is anything new."""
+        size = os.fstat(file.fileno()).st_size
+        if size == self.seen:
+            return False
+        others = OURS.sub(b"", os.pread(file.fileno(), size - self.seen, self.seen))
+        self.seen = size
+        if others:
+            os.write(self.real, others)
+        return True
 
 
 quiet_mpg123 = _Quiet()

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,10 @@ print("after", file=sys.stderr)
     done = run(code)
     assert done.returncode == 0
     assert "mpg123" not in done.stderr and "Frankenstein" not in done.stderr
-    assert [int(n) for n in re.findall(r"Warning: step (\d+) of mine\n", done.stderr)] == list(range(200))
-    assert [int(n) for n in re.findall(r"\bstep (\d+)(?!\d| of)", done.stderr)] == list(range(200))
+    for what in (r"Warning: step (\d+) of mine\n", r"\bstep (\d+)(?!\d| of)"):
+        found = [int(n) for n in re.findall(what, done.stderr)]
+        assert sorted(found) == list(range(200))
+        assert sum(a > b for a, b in pairwise(found)) <= 2  # what is written in the instant of handing over may pass it
     assert done.stderr.endswith("after\n")
 
 
