@@ -4,6 +4,7 @@
     ├── ArgumentError           an argument outside its legal values                (also a ValueError)
     ├── BudgetError             a budget that is none of the legal forms            (also a ValueError)
     ├── ColumnError             a column that is missing, or not what was meant     (also a ValueError)
+    │   └── ConstantOutcomeError    an outcome that is the same in all rows
     ├── AudioError              sound that had to be read and could not be          (also a ValueError)
     ├── SelectionError          a Selection that does not fit, or is damaged        (also a ValueError)
     ├── DatasetError            a dataset that can't be found, read or understood   (also a ValueError)
@@ -31,6 +32,14 @@ class BudgetError(HfSelectError, ValueError):
 
 class ColumnError(HfSelectError, ValueError):
     """A column that is missing, already there, or not of the kind that was meant."""
+
+
+class ConstantOutcomeError(ColumnError):
+    """An outcome that is the same in all rows that have one, so that no subgroup diverges; `value` is that outcome."""
+
+    def __init__(self, message: str, value: float) -> None:
+        super().__init__(message)
+        self.value = value
 
 
 class AudioError(HfSelectError, ValueError):

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hf_select.errors import ArgumentError, ColumnError
+from hf_select.errors import ArgumentError, ColumnError, ConstantOutcomeError
 from hf_select.rows import raw_column, require_columns
 from hf_select.subgroups.conditions import ThinColumns
 
@@ -125,8 +125,9 @@ def _check_values(values: NDArray[np.float64], name: str) -> None:
     if not len(found):
         raise ColumnError(f"outcome={name!r} has no value in any of {len(values)} rows.")
     if (found == found[0]).all():
-        raise ColumnError(
-            f"outcome={name!r} is {found[0]:g} in all {len(found)} rows that have one: no subgroup diverges."
+        raise ConstantOutcomeError(
+            f"outcome={name!r} is {found[0]:g} in all {len(found)} rows that have one: no subgroup diverges.",
+            float(found[0]),
         )
 
 

@@ -1,0 +1,77 @@
+"""The default rule of acquisition: rows of the subgroups on which the model in training diverges to the bad side."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_select.errors import ConstantOutcomeError
+from hf_select.methods import select_subgroups
+from hf_select.subgroups.find import find_subgroups
+
+__all__ = ["DivergenceRule", "Proposal"]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What is proposed at the start of a round.
+
+    Attributes:
+        ranked: rows of the pool in order of choice.
+        groups: for each of them the subgroups that asked for it, as text; None where nobody did.
+        figures: numbers for the log.
+        subgroups: the subgroups by phrase, with their figures, worst first.
+        notes: sentences for people.
+    """
+
+    ranked: NDArray[np.int64]
+    groups: list[str | None]
+    figures: dict[str, float] = field(default_factory=dict)
+    subgroups: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DivergenceRule:
+    """How subgroups are found on the validation set and turned into rows of the pool; see `AcquisitionCallback`."""
+
+    by: Sequence[str]
+    outcome: str
+    k: int
+    redundancy: float | None
+    max_q: float | None
+    distinct: bool
+    fill: Literal["worst_first", "proportional"]
+    find: Mapping[str, Any]
+    rows: Mapping[str, Any]  # columns of the pool: key, duration, status
+
+    def propose(self, scored: Any, pool: Any, seed: int) -> Proposal:
+        """Return the rows of the pool that belong to the K worst subgroups of a validation set with outcomes."""
+        nothing = np.zeros(0, dtype=np.int64)
+        try:
+            groups = find_subgroups(scored, by=list(self.by), outcome=self.outcome, **self.find)
+        except ConstantOutcomeError as error:  # as at the end of an easy task
+            return Proposal(nothing, [], {self.outcome: error.value}, notes=[str(error)])
+        figures = {self.outcome: float(groups.overall)}
+        if len(groups):
+            figures["worst_divergence"] = float(groups[0].divergence)
+        if not self.k:
+            return Proposal(nothing, [], figures)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            worst = groups.worst(self.k, redundancy=self.redundancy, max_q=self.max_q, distinct=self.distinct)
+        notes = [str(warning.message) for warning in said]
+        if not len(worst):
+            return Proposal(nothing, [], figures, notes=notes)
+        found = select_subgroups(pool, worst, fill=self.fill, seed=seed, **self.rows)
+        named = [None if group is None else str(group) for group in found.group[found.ranked]]
+        told = [
+            {"subgroup": one["subgroup"], "in_pool": one["rows"], **group.to_dict()}
+            for one, group in zip(found.facts["subgroups"], worst, strict=True)
+        ]
+        return Proposal(found.ranked, named, figures, told, [*notes, *found.warnings])
