@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from datasets import Dataset
 
 import hf_select as hs
 from hf_select import methods
@@ -17,6 +18,8 @@ SUBGROUPS = [  # every row belongs to one of the last two
     Subgroup((Condition("duration", "low", high=1.2),), divergence=-0.3, count=20),
     Subgroup((Condition("duration", "high", low=1.2),), divergence=-0.1, count=40),
 ]
+NEAR, FAR = np.vstack([np.eye(5), -np.eye(5)]), np.full((10, 5), 100.0)  # all rows are nearer to where the model fails
+OUTCOMES = Dataset.from_dict({"embedding": [*NEAR.tolist(), *FAR.tolist()], "correct": [0] * 10 + [1] * 10})
 
 CASES = {
     "select_random": SelectorCase(methods.select_random, chance=True),
@@ -28,6 +31,14 @@ CASES = {
     ),
     "select_subgroups": SelectorCase(
         methods.select_subgroups, {"subgroups": SUBGROUPS}, chance=True, needs_budget=False
+    ),
+    "select_weak_clusters": SelectorCase(
+        methods.select_weak_clusters,
+        {"validation": OUTCOMES, "n_clusters": 2, "k": 1},
+        column="embedding",
+        values="vectors",
+        permutable=True,
+        needs_budget=False,
     ),
 }
 

@@ -47,7 +47,18 @@ _CAUSES = {  # what a method does to a subset, beyond what its parameters say
         None,
     ): "Rows were kept because a model failed on subgroups they belong to: this is no sample of the source, "
     "and it reflects that model.",
+    (
+        "select_weak_clusters",
+        None,
+    ): "Rows were kept because a model failed on sound that is like theirs: this is no sample of the source, "
+    "and it reflects that model.",
+    (
+        "AcquisitionCallback",
+        None,
+    ): "Rows were acquired round by round where a model in training failed: beside those of the start this is no "
+    "sample of the source, and it reflects that model.",
 }
+_NOT_ASKED_FOR = ("in no subgroup", "in no weak cluster", "not acquired")  # reasons that say nothing against a row
 
 
 @dataclass(frozen=True)
@@ -262,7 +273,7 @@ def _about_source(selection: Selection, source: Mapping[str, Any], licence: str 
         found.append("The licence of the source is not known: ask its authors before you use it.")
     if not rows:
         found.append("This config holds no audio: it is of use only as long as the source can be loaded.")
-    bad = [(why, rows) for why, rows in excluded_reasons(selection) if why != "in no subgroup"]
+    bad = [(why, rows) for why, rows in excluded_reasons(selection) if why not in _NOT_ASKED_FOR]
     if bad:
         reasons = ", ".join(f"{why} {rows:,}" for why, rows in bad[:4]) + (" and others" if len(bad) > 4 else "")
         found.append(

@@ -35,7 +35,9 @@ _SUBGROUPS = """\
   year = {2021},
   doi = {10.1145/3448016.3457284}
 }"""
-_CITATIONS = {"select_kmeans": _PRUNING, "select_subgroups": _SUBGROUPS}  # the others are of no paper
+_CITATIONS = {"select_kmeans": _PRUNING} | dict.fromkeys(  # the others are of no paper
+    ("select_subgroups", "select_weak_clusters", "AcquisitionCallback"), _SUBGROUPS
+)
 
 
 def names_of(method: str) -> list[str]:
