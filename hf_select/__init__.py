@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0.dev0"
 
 _HOME = {  # public name -> the module it lives in
+    "AcquisitionCallback": "hf_select.training",
+    "ActiveView": "hf_select.training",
     "AudioInputs": "hf_select.transforms",
     "Budget": "hf_select.budget",
     "Choice": "hf_select.choice",
@@ -24,6 +26,7 @@ _HOME = {  # public name -> the module it lives in
     "SpeechMetadata": "hf_select.transforms",
     "Subgroup": "hf_select.subgroups.subgroup",
     "Subgroups": "hf_select.subgroups.table",
+    "TrainingDynamicsCallback": "hf_select.training",
     "balance": "hf_select.counts",
     "find_subgroups": "hf_select.subgroups.find",
     "load_scores": "hf_select.scoring",
@@ -35,7 +38,9 @@ _HOME = {  # public name -> the module it lives in
     "select_kmeans": "hf_select.methods",
     "select_random": "hf_select.methods",
     "select_subgroups": "hf_select.methods",
+    "select_weak_clusters": "hf_select.methods",
     "shopping_list": "hf_select.shopping",
+    "split_pool": "hf_select.splits",
     "sweep_clusters": "hf_select.sweep",
     "verify": "hf_select.hub.verify",
     "with_columns": "hf_select.columns",
@@ -43,6 +48,8 @@ _HOME = {  # public name -> the module it lives in
 
 __all__ = [
     "MFCC",
+    "AcquisitionCallback",
+    "ActiveView",
     "AudioInputs",
     "Budget",
     "Choice",
@@ -53,6 +60,7 @@ __all__ = [
     "SpeechMetadata",
     "Subgroup",
     "Subgroups",
+    "TrainingDynamicsCallback",
     "balance",
     "find_subgroups",
     "load_scores",
@@ -64,7 +72,9 @@ __all__ = [
     "select_kmeans",
     "select_random",
     "select_subgroups",
+    "select_weak_clusters",
     "shopping_list",
+    "split_pool",
     "sweep_clusters",
     "verify",
     "with_columns",
@@ -79,14 +89,22 @@ if TYPE_CHECKING:
     from hf_select.hub.publish import publish
     from hf_select.hub.subset import load_subset
     from hf_select.hub.verify import verify
-    from hf_select.methods import select_by_score, select_kmeans, select_random, select_subgroups
+    from hf_select.methods import (
+        select_by_score,
+        select_kmeans,
+        select_random,
+        select_subgroups,
+        select_weak_clusters,
+    )
     from hf_select.scoring import load_scores, plan_score, score
     from hf_select.selection import Selection
     from hf_select.shopping import shopping_list
+    from hf_select.splits import split_pool
     from hf_select.subgroups.find import find_subgroups
     from hf_select.subgroups.subgroup import Subgroup
     from hf_select.subgroups.table import Subgroups
     from hf_select.sweep import ClusterSweep, sweep_clusters
+    from hf_select.training import AcquisitionCallback, ActiveView, TrainingDynamicsCallback
     from hf_select.transforms import MFCC, AudioInputs, Duration, SpeechMetadata
 
 

@@ -53,7 +53,7 @@ class AcquisitionCallback(RoundsCallback):
         by: columns to describe rows by, see `find_subgroups`.
         outcome: "correct", "loss", "confidence", "margin" or "entropy", of a classifier, are made here; another column
             has to come from `score`.
-        k: subgroups whose rows are wanted, 0 or more; 0 only measures.
+        k: subgroups whose rows are wanted, 0 or more: the worst that still have rows in the pool. 0 only measures.
         redundancy, max_q, distinct: which subgroups, see `Subgroups.worst`.
         fill: what a budget takes first, see `select_subgroups`.
         budget: what one round may acquire: a share of the first pool (0.1), rows (100) or audio ("10min"), see

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,7 +11,9 @@ from numpy.typing import NDArray
 
 from hf_select.errors import ConstantOutcomeError
 from hf_select.methods import select_subgroups
+from hf_select.subgroups.conditions import ThinColumns
 from hf_select.subgroups.find import find_subgroups
+from hf_select.subgroups.table import Subgroups
 
 __all__ = ["DivergenceRule", "Proposal"]
 
@@ -62,12 +63,17 @@ class DivergenceRule:
             figures["worst_divergence"] = float(groups[0].divergence)
         if not self.k:
             return Proposal(nothing, [], figures)
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            worst = groups.worst(self.k, redundancy=self.redundancy, max_q=self.max_q, distinct=self.distinct)
-        notes = [str(warning.message) for warning in said]
-        if not len(worst):
+        worse = groups.worst(redundancy=self.redundancy, max_q=self.max_q, distinct=self.distinct)
+        places, empty = self._with_rows(worse, pool)
+        figures["subgroups_without_rows"] = empty
+        if len(places) < self.k:
+            few = f"{len(places)} of the {self.k} subgroups that are wanted were found: {len(worse)} of {len(groups)} are worse than all "
+            notes = [f"{few}rows and not redundant, and {empty} of these have no row in the pool."]
+        else:
+            notes = []
+        if not places:
             return Proposal(nothing, [], figures, notes=notes)
+        worst = [worse[place] for place in places]
         found = select_subgroups(pool, worst, fill=self.fill, seed=seed, **self.rows)
         named = [None if group is None else str(group) for group in found.group[found.ranked]]
         told = [
@@ -75,3 +81,13 @@ class DivergenceRule:
             for one, group in zip(found.facts["subgroups"], worst, strict=True)
         ]
         return Proposal(found.ranked, named, figures, told, [*notes, *found.warnings])
+
+    def _with_rows(self, worse: Subgroups, pool: Any) -> tuple[list[int], int]:
+        """Return the K worst subgroups that have rows in the pool, and how many before them have none left."""
+        columns, found = ThinColumns(pool), list[int]()
+        for place, group in enumerate(worse):
+            if len(found) == self.k:
+                return found, place - self.k
+            if group.mask_of(columns).any():
+                found.append(place)
+        return found, len(worse) - len(found)

@@ -76,6 +76,10 @@ class RoundsCallback(TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Deal the items of the round."""
+        states: Any = state.stateful_callbacks
+        states.setdefault(
+            type(self).__name__, {}
+        )  # where a checkpoint was resumed that lacks it the Trainer can't save
         number, self._next_round = self._next_round, self._next_round + 1
         self._begin(number, args, state, control, **kwargs)
         self.view.deal(number)
