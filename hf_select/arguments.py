@@ -50,7 +50,7 @@ def _words(path: Path) -> list[str]:
         raise ArgumentError(f"{path} must map names of arguments to values, and holds {type(values).__name__}.")
     words: list[str] = []
     for name, value in values.items():
-        if value is not None:
+        if value is not None and value != []:  # an empty list is the default of every list here
             words += [f"--{name}", *(map(str, value) if isinstance(value, list) else [_word(value)])]
     return words
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from hf_select.errors import ArgumentError, DatasetError
 from hf_select.joining import append_columns
 from hf_select.metadata import missing_metadata
 from hf_select.readers import read_groups
+from hf_select.rows import raw_column
 from hf_select.sources import Source, open_dataset
 from hf_select.splits import cut_off, split_pool
 from hf_select.transforms import AudioInputs, Duration
@@ -139,8 +141,26 @@ def _made_ready(
         if len(usable) < len(ds):
             notes.append(f"{len(ds) - len(usable)} clips of {name} can't be used and are left out.")
         parts[name] = ds.select(usable)
+    _leave_out_doubles(parts, str(source.audio), notes)
     sizes = ", ".join(f"{name} {len(parts[name])}" for name in ("train", "pool", "validation", "test"))
     return Splits(**parts, source=where, notes=[f"{source.name}: {sizes} rows.", *notes])
+
+
+def _leave_out_doubles(parts: dict[str, Dataset], audio: str, notes: list[str]) -> None:
+    """Leave out rows of train and pool whose sound, byte for byte, stands in validation or test too."""
+    sounds = {
+        name: [hashlib.sha256(own or b"").digest() for own in raw_column(ds, audio, "bytes").to_pylist()]
+        for name, ds in parts.items()
+    }
+    nothing = hashlib.sha256(b"").digest()  # of files beside the table, which are not compared
+    tested = {*sounds["validation"], *sounds["test"]} - {nothing}
+    for name in ("train", "pool"):
+        kept = np.flatnonzero([sound not in tested for sound in sounds[name]])
+        if len(kept) < len(parts[name]):
+            notes.append(
+                f"{len(parts[name]) - len(kept)} clips of {name} stand in validation or test too and are left out."
+            )
+            parts[name] = parts[name].select(kept)
 
 
 class SpeechClassifier:

@@ -123,7 +123,7 @@ class Ledger:
             "round": number,
             "rows": len(ranking),
             "hours": self.hours(ranking),
-            "figures": proposal.figures,
+            "figures": dict(sorted(proposal.figures.items())),  # as a checkpoint has them
             "subgroups": [{**one, "acquired": _count(groups, one["subgroup"])} for one in proposal.subgroups],
             "notes": notes,
             "row_numbers": ranking.tolist(),
