@@ -124,7 +124,7 @@ class AcquisitionCallback(RoundsCallback):
         self.every, self.seed = every, seed
         _check_numbers(k=(k, 0), every=(every, 1), rounds=(rounds, 1), seed=(seed, 0))
         by = [by] if isinstance(by, str) else list(by)
-        columns = {"key": key, "duration": duration, "status": status}
+        columns = {"duration": duration, "status": status}
         self.rule = DivergenceRule(by, outcome, k, redundancy, max_q, distinct, fill, find, columns)
         if acquire is None:
             _check_divergence(self.rule, view, validation, score)

@@ -7,15 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from hf_select.errors import ConstantOutcomeError
+from hf_select.joining import append_columns
 from hf_select.methods import select_subgroups
 from hf_select.subgroups.conditions import ThinColumns
 from hf_select.subgroups.find import find_subgroups
 from hf_select.subgroups.table import Subgroups
 
 __all__ = ["DivergenceRule", "Proposal"]
+
+_NUMBER = "number_in_pool"
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class DivergenceRule:
     distinct: bool
     fill: Literal["worst_first", "proportional"]
     find: Mapping[str, Any]
-    rows: Mapping[str, Any]  # columns of the pool: key, duration, status
+    rows: Mapping[str, Any]  # columns of the pool: duration, status
 
     def propose(self, scored: Any, pool: Any, seed: int) -> Proposal:
         """Return the rows of the pool that belong to the K worst subgroups of a validation set with outcomes."""
@@ -74,13 +78,18 @@ class DivergenceRule:
         if not places:
             return Proposal(nothing, [], figures, notes=notes)
         worst = [worse[place] for place in places]
-        found = select_subgroups(pool, worst, fill=self.fill, seed=seed, **self.rows)
+        found = select_subgroups(self._thin(pool), worst, fill=self.fill, seed=seed, key=_NUMBER, **self.rows)
         named = [None if group is None else str(group) for group in found.group[found.ranked]]
         told = [
             {"subgroup": one["subgroup"], "in_pool": one["rows"], **group.to_dict()}
             for one, group in zip(found.facts["subgroups"], worst, strict=True)
         ]
         return Proposal(found.ranked, named, figures, told, [*notes, *found.warnings])
+
+    def _thin(self, pool: Any) -> Any:
+        """Return the columns that choosing reads, and a number for each row: telling rows apart by their content takes long."""
+        wanted = [name for name in pool.column_names if name in (*self.by, *self.rows.values())]
+        return append_columns(pool.select_columns(wanted), pa.table({_NUMBER: np.arange(len(pool))}))
 
     def _with_rows(self, worse: Subgroups, pool: Any) -> tuple[list[int], int]:
         """Return the K worst subgroups that have rows in the pool, and how many before them have none left."""
