@@ -47,10 +47,8 @@ from datasets import concatenate_datasets
 from transformers import Trainer, TrainingArguments, set_seed
 
 import hf_select as hs
-from hf_select.arguments import parse_arguments
 from hf_select.compare import to_markdown
-from hf_select.task_arguments import DataTrainingArguments, ModelArguments, knob, open_task
-from hf_select.tasks import DEMO, SECONDS
+from hf_select.tasks import DEMO, SECONDS, DataTrainingArguments, ModelArguments, knob, open_task, parse_arguments
 from hf_select.training import last_whole_checkpoint
 
 DEMO_BY = ["gender", "age", "accent", "rate_wpm", "snr_db"]

@@ -66,15 +66,23 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 import hf_select as hs
-from hf_select.arguments import parse_arguments
 from hf_select.compare import Records, differences, differences_to_markdown, mean_table, name_of, run_cells, timed
 from hf_select.errors import ArgumentError, ConstantOutcomeError
 from hf_select.joining import append_columns
 from hf_select.metrics.divergence import summarize_divergence
 from hf_select.metrics.recognition import macro_f1
 from hf_select.report import plot_comparison
-from hf_select.task_arguments import DataTrainingArguments, ModelArguments, knob, open_task
-from hf_select.tasks import DEMO, SECONDS, SpeechClassifier, Splits
+from hf_select.tasks import (
+    DEMO,
+    SECONDS,
+    DataTrainingArguments,
+    ModelArguments,
+    SpeechClassifier,
+    Splits,
+    knob,
+    open_task,
+    parse_arguments,
+)
 from hf_select.training.predictions import add_predictions
 
 REVISION = 1  # raise it when the same settings give other numbers: it is part of every name

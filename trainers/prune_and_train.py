@@ -56,7 +56,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,17 +82,11 @@ from hf_select.readers import read_groups, vector_blocks
 from hf_select.scoring.ranks import Ranks
 from hf_select.sources import open_dataset
 from hf_select.splits import cut_off
+from hf_select.tasks import knob
 
 METHODS = ("simple", "hard", "simple-shuffled", "hard-shuffled", "random", "all")
 SECONDS = "decoded_seconds"  # a column of the training split
 REVISION = 1  # raise it when the same settings give other numbers: it is part of every name
-
-
-def knob(default: Any, help: str) -> Any:
-    """Return a field of the arguments."""
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"help": help})
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass

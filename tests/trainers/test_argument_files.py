@@ -5,7 +5,7 @@ from __future__ import annotations
 import yaml
 from scripts import TRAINERS, load_script
 
-from hf_select.arguments import parse_arguments
+from hf_select.tasks import parse_arguments
 
 
 def test_the_ready_files_are_arguments_of_their_scripts():

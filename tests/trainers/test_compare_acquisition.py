@@ -14,8 +14,8 @@ from scripts import load_script
 from transformers import Trainer
 
 import hf_select as hs
-from hf_select.arguments import parse_arguments
 from hf_select.metrics.divergence import summarize_divergence
+from hf_select.tasks import parse_arguments
 
 QUICK = {
     "model_name_or_path": "lenet-tiny", "max_length_seconds": 0.6, "by": ["gender", "noisy"], "k": [1, 2],

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from hf_select.arguments import parse_arguments
 from hf_select.errors import ArgumentError
+from hf_select.tasks import parse_arguments
 
 
 @dataclass
