@@ -29,6 +29,7 @@ _HOME = {  # public name -> the module it lives in
     "TrainingDynamicsCallback": "hf_select.training",
     "balance": "hf_select.counts",
     "find_subgroups": "hf_select.subgroups.find",
+    "last_whole_checkpoint": "hf_select.training",
     "load_scores": "hf_select.scoring",
     "load_subset": "hf_select.hub.subset",
     "plan_score": "hf_select.scoring",
@@ -63,6 +64,7 @@ __all__ = [
     "TrainingDynamicsCallback",
     "balance",
     "find_subgroups",
+    "last_whole_checkpoint",
     "load_scores",
     "load_subset",
     "plan_score",
@@ -104,7 +106,7 @@ if TYPE_CHECKING:
     from hf_select.subgroups.subgroup import Subgroup
     from hf_select.subgroups.table import Subgroups
     from hf_select.sweep import ClusterSweep, sweep_clusters
-    from hf_select.training import AcquisitionCallback, ActiveView, TrainingDynamicsCallback
+    from hf_select.training import AcquisitionCallback, ActiveView, TrainingDynamicsCallback, last_whole_checkpoint
     from hf_select.transforms import MFCC, AudioInputs, Duration, SpeechMetadata
 
 
