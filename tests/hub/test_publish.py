@@ -214,3 +214,24 @@ def test_long_and_foreign_names(either_hub):
         row["path"] for row in kept["audio"]
     ]
     assert verify(name, level="full", ds=ds)
+
+
+def test_rows_acquired_in_a_training_are_published(either_hub):
+    """Their card says in which rounds they came, and counts those that did not as not asked for, not as unusable."""
+    from huggingface_hub import DatasetCard
+
+    from hf_select.training.divergence import Proposal
+
+    ds = clips()
+    view = hs.ActiveView(ds, range(12), 12)
+    callback = hs.AcquisitionCallback(view, acquire=lambda model, pool: hs.select_random(pool, budget=3, seed=0))
+    ledger = callback.ledger
+    ledger.enter(ledger.decide(1, Proposal(np.array([4, 0, 7]), ["label = yes", None, "label = yes"])))
+    sel = callback.selection
+    name = either_hub.name("acquired")
+    hs.publish(ds, sel, name, licence="cc-by-4.0", config_name="acquired")
+    again = load_subset(name, "acquired").cast_column("audio", Audio(decode=False))
+    assert [row["path"] for row in again["audio"]] == [f"clip{row:03d}.flac" for row in (*range(12), 12, 16, 19)]
+    assert verify(name, "acquired", level="keys", ds=ds)
+    card = DatasetCard.load(name, repo_type="dataset").text
+    assert "acquired round by round" in card and "could not be chosen at all" not in card

@@ -17,21 +17,26 @@ from transformers import Trainer
 from hf_select.errors import ArgumentError
 from hf_select.training import ActiveView, RoundsCallback
 
-SCRIPT = Path(__file__).parent / "lab.py"
+HERE = Path(__file__).parent
 
 
-def two_processes(folder, limit=240, **settings):
-    """Train in two processes of torchrun, and return what each of them saw."""
+def torchrun(script: str, *arguments: str, limit=240) -> None:
+    """Run a script of this folder in two processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]
     kept = {key: value for key, value in os.environ.items() if not key.endswith(("RANK", "WORLD_SIZE"))}
     done = subprocess.run(
-        [*command, str(SCRIPT), str(folder), json.dumps(settings)], capture_output=True, text=True, timeout=limit,
-        env={**kept, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        [*command, str(HERE / script), *arguments], capture_output=True, text=True, timeout=limit,
+        env={**kept, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": f"{arguments[0]}/cache"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def two_processes(folder, **settings):
+    """Train in two processes, and return what each of them saw."""
+    torchrun("lab.py", str(folder), json.dumps(settings))
     return [json.loads(Path(folder, f"result-{rank}.json").read_text()) for rank in (0, 1)]
 
 
@@ -126,6 +131,14 @@ def test_two_processes(tmp_path, settings):
     assert found[0]["active"] == found[1]["active"] and len(found[0]["rounds"]) == 3
     assert sum(record["rows"] for record in found[0]["rounds"]) > 6
     check_batches(found, settings["view"]["items_per_round"], ranks=2)
+
+
+@pytest.mark.slow
+def test_a_selector_that_scores_with_the_model_in_two_processes(tmp_path):
+    torchrun("score_lab.py", str(tmp_path))
+    first, second = (json.loads((tmp_path / f"rounds-{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second and [record["rows"] for record in first] == [3, 3]
+    assert len({row for record in first for row in record["row_numbers"]} | set(range(8))) == 14
 
 
 def test_a_round_that_measures_and_takes_nothing_changes_no_bit(tmp_path):
