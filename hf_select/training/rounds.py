@@ -131,6 +131,11 @@ class RoundsCallback(TrainerCallback, ExportableState):
                 f"{name}: the view orders its rounds by {self.view.length!r}, and train_sampling_strategy={strategy!r} "
                 'shuffles them: use "sequential".'
             )
+        if args.dataloader_persistent_workers:
+            log.warning(
+                "%s: with persistent workers torch draws other random numbers after a restart: a run that is resumed goes on "
+                "with the rows acquired so far, but is not the same to the last bit.", name,
+            )  # fmt: skip
         if args.ignore_data_skip:
             log.warning(
                 "%s: with ignore_data_skip a run that is resumed trains on the first items of its round again.", name
