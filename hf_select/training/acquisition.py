@@ -39,9 +39,10 @@ class AcquisitionCallback(RoundsCallback):
     training is run over the validation set; the K subgroups on which it diverges most to the bad side are found; their
     rows of the pool become active. With several processes all share the validation pass, the first one decides, and all
     grow the same rows. What was decided is written into the Trainer's checkpoints, and a run that is resumed goes on as if
-    it had never been stopped, to the last bit on one machine (persistent workers excepted, see `RoundsCallback`). Of each round the Trainer's log (TensorBoard, W&B, trackio)
-    gets rows, hours, outcome, worst divergence and the subgroups by name, all under `acquisition/`.
-    The validation pass changes nothing in the training: random numbers are as they were.
+    it had never been stopped, to the last bit on one machine (but not with persistent workers: after a restart torch draws
+    other random numbers for them). The validation pass changes nothing in the training: random numbers are as they were.
+    Of each round the Trainer's log (TensorBoard, W&B, trackio) gets rows, hours, outcome, worst divergence and the
+    subgroups by name, all under `acquisition/`.
 
     Reads:
         `validation`: the model's inputs and labels, in the same form as the training rows (they go through the Trainer's

@@ -77,9 +77,7 @@ class RoundsCallback(TrainerCallback, ExportableState):
     ) -> None:
         """Deal the items of the round."""
         states: Any = state.stateful_callbacks
-        states.setdefault(
-            type(self).__name__, {}
-        )  # where a checkpoint was resumed that lacks it the Trainer can't save
+        states.setdefault(type(self).__name__, {})  # else the Trainer can't save, after a checkpoint that lacks it
         number, self._next_round = self._next_round, self._next_round + 1
         self._begin(number, args, state, control, **kwargs)
         self.view.deal(number)
