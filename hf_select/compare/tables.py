@@ -184,7 +184,7 @@ def _means(
         for name, digits in numbers.items():
             row |= {name: means[name], f"{name}_sd": spread[name]}
             deviation = f" ± {spread[name]:.{digits}f}" if name in measures and len(own) > 1 else ""
-            text[name] = f"{means[name]:.{digits}f}{deviation}"
+            text[name] = NONE if math.isnan(means[name]) else f"{means[name]:.{digits}f}{deviation}"
         table.append(row)
         shown.append(text)
     return table, shown

@@ -124,6 +124,8 @@ def test_a_set_done_again_by_hand(script, compared, people, tmp_path, monkeypatc
         assert cell["rows"] == len(acquired)
         assert cell["accuracy"] == pytest.approx(100 * found.mean())
         assert cell["worst"] == pytest.approx(100 * held.min())
+        hit = np.any([group.mask(splits.test) for group in groups.worst()[:2]], axis=0)
+        assert approach == "original" or cell["targeted"] == pytest.approx(100 * found[hit].mean())
         assert cell["abs_mean"] == pytest.approx(100 * summarize_divergence(held)["mean_abs_excl_root"])
 
 
