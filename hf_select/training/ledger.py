@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class Ledger:
         self.records = []
         if saved is None:
             return
-        if saved["data"] != self._digest():
+        if saved["data"] != self._digest:
             raise SelectionError(
                 "The checkpoint belongs to a view of other rows, another start, items_per_round or seed: a run is resumed with "
                 "the same or not at all. For other data start anew, from the weights of the checkpoint."
@@ -78,7 +79,7 @@ class Ledger:
 
     def state(self) -> dict[str, Any]:
         """Return what goes into a checkpoint."""
-        return {"data": self._digest(), "rounds": self.records}
+        return {"data": self._digest, "rounds": self.records}
 
     def hours(self, rows: NDArray[np.int64]) -> float | None:
         """Return the hours of some rows, None where durations are unknown."""
@@ -144,6 +145,7 @@ class Ledger:
     def _durations(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.full(len(rows), np.nan) if self.seconds is None else self.seconds[rows]
 
+    @cached_property
     def _digest(self) -> str:
         """Name the rows, the start, and the way they are dealt."""
         view = self.view

@@ -196,6 +196,18 @@ def test_any_function_that_selects(tmp_path):
     assert repeated["rounds"] == found["rounds"] and repeated["weights"] == found["weights"]
 
 
+def test_no_speaker_is_named_in_what_is_kept(tmp_path):
+    def spoken(ds):
+        return ds.add_column("speaker", [f"person-{number % 9}" for number in range(len(ds))])
+
+    view = ActiveView(spoken(lab.rows()), range(24), 30)
+    made = lab.make(tmp_path, view=view, valid=spoken(lab.rows(80, 1, 500)), acquire={"speaker": "speaker"})
+    made[0].train()
+    found = lab.result(*made)
+    assert "person-" not in str(made[2].state()) and "person-" not in str(made[2].selection.facts)
+    assert all(0 < one["worst_speaker_share"] <= 1 for one in found["rounds"][0]["subgroups"])
+
+
 def test_functions_that_do_not_select_are_refused(tmp_path):
     for wrong, error, text in (
         (lambda model, pool: [1, 2], ArgumentError, "must return a Selection of the pool; it returned list"),
