@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-sys.path.insert(0, str(Path(__file__).parent))  # so that tests may import scripts.py
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "training")]  # so that tests may import scripts.py and launch.py
 PITCHES = {"high": 1500, "low": 300, "middle": 700}
 
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import os
 import pickle
 import shutil
-import socket
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +19,7 @@ from datasets import Dataset
 from dynamics_lab import expected, make, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from launch import torchrun
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import hf_select as hs
@@ -30,24 +27,14 @@ from hf_select.errors import ArgumentError, ColumnError, DatasetError, Selection
 from hf_select.training import ActiveView, RoundsCallback, TrainingDynamicsCallback, visits
 from hf_select.training.view import ROW
 
-SCRIPT = Path(__file__).parent / "dynamics_lab.py"
 NAMES = ["forgetting_events", "aum", "visits", "first_learnt"]
 
 
-def two_processes(folder, limit=240, **settings):
-    """Train in two processes of torchrun; return what each of them has to say, and all they printed."""
+def two_processes(folder, **settings):
+    """Train in two processes; return what each of them has to say, and all they printed."""
     folder.mkdir(exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]
-    kept = {key: value for key, value in os.environ.items() if not key.endswith(("RANK", "WORLD_SIZE"))}
-    done = subprocess.run(
-        [*command, str(SCRIPT), str(folder), json.dumps(settings)], capture_output=True, text=True, timeout=limit,
-        env={**kept, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [json.loads(Path(folder, f"seen-{rank}.json").read_text()) for rank in (0, 1)], done.stdout + done.stderr
+    printed = torchrun("dynamics_lab.py", str(folder), json.dumps(settings))
+    return [json.loads(Path(folder, f"seen-{rank}.json").read_text()) for rank in (0, 1)], printed
 
 
 def keep_up_to(folder, step):

@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import lab
 import pytest
+from launch import torchrun
 from transformers import Trainer
 
 from hf_select.errors import ArgumentError
 from hf_select.training import ActiveView, RoundsCallback
-
-HERE = Path(__file__).parent
-
-
-def torchrun(script: str, *arguments: str, limit=240) -> None:
-    """Run a script of this folder in two processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]
-    kept = {key: value for key, value in os.environ.items() if not key.endswith(("RANK", "WORLD_SIZE"))}
-    done = subprocess.run(
-        [*command, str(HERE / script), *arguments], capture_output=True, text=True, timeout=limit,
-        env={**kept, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": f"{arguments[0]}/cache"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def two_processes(folder, **settings):
