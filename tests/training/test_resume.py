@@ -45,10 +45,12 @@ def stopped(folder, at: int, **settings) -> None:
             shutil.rmtree(path)
 
 
-@pytest.mark.parametrize("at", [3, 8, 9, 12, 16, 23])  # a round has 8 steps
+WORKER = {"dataloader_num_workers": 1, "train_sampling_strategy": "sequential"}
+
+
 @pytest.mark.parametrize(
-    "more", [{}, {"dataloader_num_workers": 1, "train_sampling_strategy": "sequential"}], ids=["plain", "worker"]
-)
+    ("at", "more"), [(3, {}), (8, {}), (12, {}), (16, WORKER), (23, WORKER)], ids=str
+)  # a round has 8 steps
 def test_every_round_of_a_resumed_run_is_that_of_the_whole(tmp_path, at, more):
     settings = {"save_strategy": "steps", "save_steps": 1, **more}
     whole = lab.train(tmp_path / "whole", **settings)
