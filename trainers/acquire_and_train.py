@@ -26,8 +26,8 @@ The Trainer is the one of transformers, unmodified; what is ours are two lines: 
 `AcquisitionCallback`. An epoch is a round: `items_per_round` items, dealt evenly from the rows that are active by then.
 Killed or stopped, the same command goes on from the last whole checkpoint, with the same rows and the same weights.
 
-What comes out, in `output_dir`: the model; `acquired/`, the active rows as a Selection (why and when each came in), which
-`hf-select publish` takes; `rounds.md`, a line for each round; with `--dynamics True` `dynamics.parquet`, forgetting events
+What comes out, in `output_dir`: the model; `acquired/`, the active rows as a Selection of train and pool (which, and why and
+when each came in); `rounds.md`, a line for each round; with `--dynamics True` `dynamics.parquet`, forgetting events
 and margins of each row. The same numbers stand in the Trainer's log (`--report_to tensorboard`, wandb, trackio).
 
 Reference: Koudounas et al. 2024, Prioritizing Data Acquisition for End-to-End Speech Model Improvement. The paper acquires once
@@ -128,17 +128,20 @@ def write(out: Path, acquisition: hs.AcquisitionCallback, tested: dict[str, floa
     """Write the Selection and a line for each round, and print the latter."""
     selection = acquisition.selection
     selection.save(out / "acquired", overwrite=True)
+    rounds = acquisition.rounds_done
     lines = [
         {
             "round": record["round"],
-            **{name: f"{value:.3f}" for name, value in record["figures"].items()},
+            acquisition.rule.outcome: f"{record['figures'][acquisition.rule.outcome]:.3f}",
+            "worst divergence": f"{record['figures'].get('worst_divergence', 0.0):.3f}",
             "rows": record["rows"],
             "hours": f"{record['hours'] or 0:.3f}",
             "subgroups": "; ".join(f"{one['subgroup']} (+{one['acquired']})" for one in record["subgroups"]),
         }
-        for record in acquisition.rounds_done
+        for record in rounds
     ]
     text = to_markdown(lines) if lines else "No round acquired anything."
+    notes = [*(f"Round {record['round']}: {note}" for record in rounds for note in record["notes"]), *notes]
     active = f"{len(selection)} of {selection.num_rows} rows were active at the end."
     text = "\n\n".join([text, f"{active} Test accuracy {tested['test_accuracy']:.3f}.", *notes])
     (out / "rounds.md").write_text(text + "\n", encoding="utf-8")
