@@ -71,7 +71,7 @@ from hf_select.compare import Records, differences, differences_to_markdown, mea
 from hf_select.errors import ArgumentError, ConstantOutcomeError
 from hf_select.joining import append_columns
 from hf_select.metrics.divergence import summarize_divergence
-from hf_select.metrics.recognition import macro_f1
+from hf_select.metrics.recognition import macro_f1, majority_line
 from hf_select.report import plot_comparison
 from hf_select.tasks import (
     DEMO,
@@ -154,6 +154,10 @@ def run(
         with args.main_process_first(desc="what one process does first"):
             now = open_round(model, data, by, out, seed if asked.resplit else data.split_seed)
         notes += [note for note in now.splits.notes if note not in notes]
+        guess = majority_line(now.splits.test.with_format(None)[data.label_column_name][:])
+        notes.append(
+            f"Seed {seed}: always saying the most frequent class is right in {100 * guess:.1f} of 100 test rows."
+        )
         tables.append(run_seed(now, seed, by, asked, args, records))
     if args.process_index == 0:
         write(out, pd.concat(tables, ignore_index=True), asked, notes)
