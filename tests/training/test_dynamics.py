@@ -167,16 +167,11 @@ def test_rows_without_a_label_and_logits_that_are_no_numbers():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"view": {"items_per_round": 37}},
-        {"view": {"items_per_round": 41}, "gradient_accumulation_steps": 3, "dataloader_num_workers": 2,
-         "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2},
-    ],
-    ids=["odd", "accumulation"],
-)  # fmt: skip
-def test_two_processes(tmp_path, settings):
+def test_two_processes(tmp_path):
+    settings = {
+        "view": {"items_per_round": 41}, "gradient_accumulation_steps": 3, "dataloader_num_workers": 2,
+        "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2,
+    }  # fmt: skip
     settings["view"]["start"] = list(range(24))
     found, _ = two_processes(tmp_path / "with", **settings)
     both = [one[1] for one in found]
@@ -189,14 +184,13 @@ def test_two_processes(tmp_path, settings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at", [3, 5])  # a round has 5 steps
-def test_two_processes_resumed(tmp_path, at):
+def test_two_processes_resumed(tmp_path):
     view = {"start": list(range(24)), "items_per_round": 37}
     settings = {"save_strategy": "steps", "save_steps": 1, "num_train_epochs": 3, "view": view}
     whole, _ = two_processes(tmp_path, **settings)
-    keep_up_to(tmp_path, at)
+    keep_up_to(tmp_path, 3)  # a round has 5 steps
     found, _ = two_processes(tmp_path, resume=True, **settings)
-    assert found[0][1][0][0] == at and len(found[0][1]) + at == len(whole[0][1])
+    assert found[0][1][0][0] == 3 and len(found[0][1]) + 3 == len(whole[0][1])
     assert [one[0] for one in found] == [one[0] for one in whole] and found[0][2] == whole[0][2]
 
 
