@@ -10,9 +10,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Bits of a sum depend on the number of threads."""
+    """Bits of a sum depend on the number of threads: of what a module shares too."""
     import torch
 
     threads = torch.get_num_threads()
