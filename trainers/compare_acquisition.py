@@ -176,65 +176,60 @@ def run_seed(
     now: Round, seed: int, by: list[str], asked: ComparisonArguments, args: TrainingArguments, records: Records
 ) -> pd.DataFrame:
     """Train the original model, choose the rows of every set, train them all, and return a line for each."""
-    start, pool = len(now.splits.train), len(now.splits.pool)
-    size = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
-    steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * math.ceil(start / size))
-    recipe = [
-        REVISION,
-        now.digest,
-        steps,
-        size,
-        args.learning_rate,
-        str(args.lr_scheduler_type),
-        args.warmup_steps,
-        args.weight_decay,
-    ]
-    recipe += [asked.min_support]
-
-    done: dict[str, dict[str, Any]] = {}  # in every process, so that all know what need not be trained
-
-    def train(acquired: np.ndarray) -> dict[str, Any]:
-        """Train on train and these rows of the pool, unless it was done before; return outcomes on validation and test."""
-        name = name_of(recipe, seed, np.sort(acquired))
-        if name not in done and name not in records:
-            done[name] = fit(now, np.concatenate([np.arange(start), start + np.sort(acquired)]), steps, seed, args)
-            if args.process_index == 0:
-                records.keep(name, done[name])
-        return done.get(name) or dict(records[name])
-
-    original = train(np.zeros(0, int))
-    validation = with_outcome(now.splits.validation, original["validation"])
+    train, support, none = Trainings(now, seed, args, records), as_support(asked.min_support), np.zeros(0, int)
+    validation = with_outcome(now.splits.validation, train(none)["validation"])
     try:
-        groups = hs.find_subgroups(
-            validation, by=by, outcome="correct", min_support=as_support(asked.min_support), speaker=asked.speaker
-        )
+        groups = hs.find_subgroups(validation, by=by, outcome="correct", min_support=support, speaker=asked.speaker)
     except ConstantOutcomeError as error:
         raise ArgumentError(f"Seed {seed}: {error} Take a harder task, or fewer steps.") from error
     worst = groups.worst(redundancy=asked.redundancy, max_q=asked.max_q)
-    sets = list(choose(now, worst, validation, seed, asked))
     sets = [
-        ({"approach": "original", "k": "-"}, np.zeros(0, int), 0.0),
-        *sets,
-        ({"approach": "all data", "k": "-"}, np.arange(pool), 0.0),
+        ({"approach": "original", "k": "-"}, none, 0.0),
+        *choose(now, worst, validation, seed, asked),
+        ({"approach": "all data", "k": "-"}, np.arange(len(now.splits.pool)), 0.0),
     ]
-    seconds = np.array(now.splits.pool[SECONDS], dtype=float)
-    rows = {name_of(cell): (acquired, spent) for cell, acquired, spent in sets}
+    chosen = {(cell["approach"], cell["k"]): (acquired, spent) for cell, acquired, spent in sets}
     targeted = {k: np.any([group.mask(now.splits.test) for group in worst[:k]], axis=0) for k in asked.k if len(worst)}
+    seconds = np.array(now.splits.pool[SECONDS], dtype=float)
 
     def work(cell: dict[str, Any]) -> dict[str, Any]:
-        acquired, spent = rows[name_of({name: cell[name] for name in ("approach", "k")})]
+        acquired, spent = chosen[cell["approach"], cell["k"]]
         found = train(acquired)
         record = {"rows": len(acquired), "hours": float(seconds[acquired].sum()) / 3600}
-        record |= measure(now, groups, found, as_support(asked.min_support), targeted.get(cell["k"]))
+        record |= measure(now, groups, found, support, targeted.get(cell["k"]))
         return record | {"select_seconds": spent, "train_seconds": found["train_seconds"]}
 
     def name(cell: dict[str, Any]) -> str:
-        acquired, _ = rows[name_of({key: cell[key] for key in ("approach", "k")})]
-        return name_of(recipe, cell, acquired, by, asked.redundancy, asked.max_q, list(MEASURES))
+        acquired, _ = chosen[cell["approach"], cell["k"]]
+        return name_of(train.recipe, cell, acquired, by, support, asked.redundancy, asked.max_q, list(MEASURES))
 
     cells = [{**cell, "seed": seed} for cell, _, _ in sets]
     mine = records if args.process_index == 0 else Records(tempfile.mkdtemp())
     return run_cells(cells, work, mine, name=name, on_done=say if args.process_index == 0 else None)
+
+
+class Trainings:
+    """Trainings of one seed on train and rows of the pool: each is done once, and kept."""
+
+    def __init__(self, now: Round, seed: int, args: TrainingArguments, records: Records) -> None:
+        self.now, self.seed, self.args, self.records = now, seed, args, records
+        self.train_rows = len(now.splits.train)
+        size = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+        epoch = math.ceil(self.train_rows / size)
+        self.steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * epoch)
+        self.recipe = [REVISION, now.digest, self.steps, size, args.learning_rate, str(args.lr_scheduler_type)]
+        self.recipe += [args.warmup_steps, args.weight_decay]
+        self.done: dict[str, dict[str, Any]] = {}  # in every process, so that all know what need not be trained
+
+    def __call__(self, acquired: np.ndarray) -> dict[str, Any]:
+        """Train with these rows of the pool, unless it was done before; return outcomes on validation and test."""
+        name = name_of(self.recipe, self.seed, np.sort(acquired))
+        if name not in self.done and name not in self.records:
+            rows = np.concatenate([np.arange(self.train_rows), self.train_rows + np.sort(acquired)])
+            self.done[name] = fit(self.now, rows, self.steps, self.seed, self.args)
+            if self.args.process_index == 0:
+                self.records.keep(name, self.done[name])
+        return self.done.get(name) or dict(self.records[name])
 
 
 def say(number: int, of: int, row: dict[str, Any]) -> None:

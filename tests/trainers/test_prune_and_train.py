@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
+from scripts import TRAINERS, load_script
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 import hf_select as hs
@@ -25,7 +25,7 @@ from hf_select.models import LeNetConfig, LeNetFeatureExtractor, train_and_test
 from hf_select.sources import open_dataset
 from hf_select.splits import cut_off
 
-SCRIPT = Path(__file__).resolve().parents[2] / "trainers" / "prune_and_train.py"
+SCRIPT = TRAINERS / "prune_and_train.py"
 QUICK = ["--sizes", "tiny", "--num_train_epochs", "2", "--seeds", "0", "1", "--max_length_seconds", "0.6"]
 WORDS = ("high", "low", "middle")
 SPEAKERS = 12
@@ -33,29 +33,16 @@ SPEAKERS = 12
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("prune_and_train", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A cache for the module: the one of conftest is another for every test."""
-    folder = tmp_path_factory.mktemp("prune-and-train")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
-        yield folder
+    return load_script("prune_and_train")
 
 
 @pytest.fixture(autouse=True)
-def same_cache(own_cache, place, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", place / "cache")
+def same_cache(own_cache, folder, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
 
 
 @pytest.fixture(scope="module")
-def pack(place):
+def pack(folder):
     """180 tones of half a second by 12 speakers, one clip that is none, and one that two speakers share."""
     rng = np.random.default_rng(0)
     rows = []
@@ -76,23 +63,23 @@ def pack(place):
     shared = next(row for row in rows if row["speaker"] == speakers[0])
     rows.append({**shared, "audio": {**shared["audio"], "path": "again.flac"}, "speaker": speakers[-1]})
     rows.append({"audio": {"bytes": b"no sound", "path": "broken.flac"}, "label": "low", "speaker": speakers[-1]})
-    path = place / "tones.parquet"
+    path = folder / "tones.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
     return path
 
 
 @pytest.fixture(scope="module")
-def wav2vec2(place):
+def wav2vec2(folder):
     torch.manual_seed(0)
     config = Wav2Vec2Config(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=(16, 16),
         conv_stride=(10, 8), conv_kernel=(10, 8), num_feat_extract_layers=2, num_conv_pos_embeddings=4,
         num_conv_pos_embedding_groups=2,
     )  # fmt: skip
-    folder = place / "tiny-wav2vec2"
-    Wav2Vec2Model(config).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor().save_pretrained(folder)
-    return str(folder)
+    model = folder / "tiny-wav2vec2"
+    Wav2Vec2Model(config).save_pretrained(model)
+    Wav2Vec2FeatureExtractor().save_pretrained(model)
+    return str(model)
 
 
 @pytest.fixture
@@ -119,9 +106,9 @@ def records(out: Path) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def done(script, place, pack, wav2vec2):
+def done(script, folder, pack, wav2vec2):
     """One whole run with all three kinds of embeddings."""
-    out = place / "done"
+    out = folder / "done"
     arguments = ["--dataset_name", str(pack), "--output_dir", str(out), "--encoder_epochs", "2", *QUICK]
     arguments += ["--embedding", "mfcc", "encoder", wav2vec2]
     with pytest.MonkeyPatch.context() as patch:
@@ -308,7 +295,7 @@ def test_help(call, capsys):
 
 
 @pytest.mark.slow
-def test_two_processes_make_the_same_table(done, place, tmp_path):
+def test_two_processes_make_the_same_table(done, tmp_path):
     out, arguments = done
     there = arguments.index("--output_dir") + 1
     arguments = [*arguments[:there], str(tmp_path / "two"), *arguments[there + 1 :]]
