@@ -13,12 +13,20 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # one of several: each has 
     compiled = Path(__file__).resolve().parents[1] / ".pytest_cache" / f"numba-{worker}"
     os.environ.setdefault("NUMBA_CACHE_DIR", str(compiled))  # and its own code: librosa's, of one folder, crashed
 
+import gc
 import signal
 
 import pytest
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under nohup: tests of Ctrl-C need processes that heed it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let collections of garbage, one in each training, not look at all modules again: that took a third of their time."""
+    gc.collect()
+    gc.freeze()
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

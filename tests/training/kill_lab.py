@@ -10,17 +10,16 @@ while that was written.
 
 from __future__ import annotations
 
-import faulthandler
+import gc
 import json
 import os
 import signal
-import socket
 import sys
-import traceback
 from pathlib import Path
 
 import lab
 import torch
+from forks import printed, run_forks
 from transformers import TrainerCallback
 
 import hf_select.training.acquisition as acquisition
@@ -29,7 +28,6 @@ SETTINGS = {
     "view": {"items_per_round": 22}, "save_strategy": "steps", "save_steps": 2, "num_train_epochs": 3,
     "acquire": {"budget": 5, "every": 1}, "per_device_train_batch_size": 3, "gradient_accumulation_steps": 2,
 }  # fmt: skip
-HUNG = 120.0
 
 
 def die() -> None:
@@ -83,13 +81,7 @@ def count_files(folder: Path, at: int, cut: bool) -> list[str]:
     return seen
 
 
-def child(folder: Path, rank: int, world: int, port: int, kind: str, at: int, resume: bool) -> None:
-    if world > 1:
-        os.environ.update(
-            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=str(port), ACCELERATE_USE_CPU="true", LOCAL_WORLD_SIZE=str(world),
-        )  # fmt: skip
-    torch.set_num_threads(1)
+def child(folder: Path, rank: int, world: int, kind: str, at: int, resume: bool) -> None:
     killer = Killer(at if kind == "event" and rank == at % world else -1)
     decide = acquisition.apart  # also in the middle of what the callback itself does
     acquisition.apart = lambda *given: (killer.tick(), decide(*given))[1]
@@ -104,34 +96,7 @@ def child(folder: Path, rank: int, world: int, port: int, kind: str, at: int, re
 
 
 def run(folder: Path, world: int, kind: str = "", at: int = -1, resume: bool = False) -> list[int]:
-    """Run a training in forks; when one has died the others are killed, as torchrun does. Return the exit codes."""
-    folder.mkdir(exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    pids = {}
-    for rank in range(world):
-        pids[pid := os.fork()] = rank
-        if pid == 0:
-            code = 1
-            try:
-                faulthandler.dump_traceback_later(HUNG, exit=True)
-                sys.stderr = (folder / f"stderr-{rank}").open("w")
-                child(folder, rank, world, port, kind, at, resume)
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-    codes: list[int] = [0] * world
-    while pids:
-        pid, status = os.waitpid(-1, 0)
-        codes[pids.pop(pid)] = os.waitstatus_to_exitcode(status)
-        if any(codes):
-            for other in pids:
-                os.kill(other, signal.SIGKILL)
-    return codes
+    return run_forks(folder, world, lambda rank: child(folder, rank, world, kind, at, resume))
 
 
 def read(folder: Path, world: int) -> list[dict]:
@@ -139,7 +104,10 @@ def read(folder: Path, world: int) -> list[dict]:
 
 
 def main(home: Path, world: int, first: int, step: int) -> None:
-    assert run(home / "warm", 1) == [0]  # nothing is compiled in a fork that is to be killed
+    torch.set_num_threads(1)
+    lab.train(home / "warm", **SETTINGS)  # so that no fork has to load and compile what is used first
+    gc.collect()
+    gc.freeze()
     assert run(home / "whole", world) == [0] * world
     whole = read(home / "whole", world)
     print(json.dumps({"whole": whole}), flush=True)
@@ -153,7 +121,7 @@ def main(home: Path, world: int, first: int, step: int) -> None:
         damaged = sorted(path.name for path in folder.glob("checkpoint-*"))
         after = run(folder, world, resume=True)
         found = read(folder, world) if after == [0] * world else None
-        told = "".join(path.read_text()[-2000:] for path in folder.glob("stderr-*")) if found is None else ""
+        told = printed(folder)[-4000:] if found is None else ""
         aside = sorted(path.name for path in folder.glob("damaged-*"))
         line = {"point": [kind, at], "codes": codes, "there": damaged, "aside": aside, "found": found, "told": told}
         print(json.dumps(line), flush=True)

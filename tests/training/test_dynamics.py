@@ -7,10 +7,13 @@ import json
 import logging
 import pickle
 import shutil
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
 import dynamics_lab
+import forks
 import lab
 import numpy as np
 import pytest
@@ -19,7 +22,6 @@ from datasets import Dataset
 from dynamics_lab import expected, make, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from launch import torchrun
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import hf_select as hs
@@ -30,11 +32,20 @@ from hf_select.training.view import ROW
 NAMES = ["forgetting_events", "aum", "visits", "first_learnt"]
 
 
-def two_processes(folder, **settings):
-    """Train in two processes; return what each of them has to say, and all they printed."""
-    folder.mkdir(exist_ok=True)
-    printed = torchrun("dynamics_lab.py", str(folder), json.dumps(settings))
-    return [json.loads(Path(folder, f"seen-{rank}.json").read_text()) for rank in (0, 1)], printed
+@pytest.fixture(scope="module")
+def two_processes():
+    """A function that trains in two processes, and returns what each of them has to say, and all they printed."""
+    command = [sys.executable, forks.__file__, "dynamics_lab"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+
+        def train_in_two(folder, **settings):
+            print(json.dumps([str(folder), json.dumps(settings)]), file=parent.stdin, flush=True)
+            found = json.loads(parent.stdout.readline())
+            assert found["codes"] == [0, 0], found["printed"]
+            return [json.loads(Path(folder, f"seen-{rank}.json").read_text()) for rank in (0, 1)], found["printed"]
+
+        yield train_in_two
+        parent.stdin.close()
 
 
 def keep_up_to(folder, step):
@@ -167,7 +178,7 @@ def test_rows_without_a_label_and_logits_that_are_no_numbers():
 
 
 @pytest.mark.slow
-def test_two_processes(tmp_path):
+def test_two_processes(two_processes, tmp_path):
     settings = {
         "view": {"items_per_round": 41}, "gradient_accumulation_steps": 3, "dataloader_num_workers": 2,
         "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2,
@@ -184,7 +195,7 @@ def test_two_processes(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_resumed(tmp_path):
+def test_two_processes_resumed(two_processes, tmp_path):
     view = {"start": list(range(24)), "items_per_round": 37}
     settings = {"save_strategy": "steps", "save_steps": 1, "num_train_epochs": 3, "view": view}
     whole, _ = two_processes(tmp_path, **settings)
@@ -195,7 +206,7 @@ def test_two_processes_resumed(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_that_comes_unforeseen_says_what_it_lacks(tmp_path):
+def test_a_checkpoint_that_comes_unforeseen_says_what_it_lacks(two_processes, tmp_path):
     settings = {"saver": True, "view": {"start": list(range(24)), "items_per_round": 37}, "num_train_epochs": 2}
     found, printed = two_processes(tmp_path, **settings)
     assert found[0][0] == expected([one[1] for one in found], 60)
