@@ -32,6 +32,7 @@ _HOME = {  # public name -> the module it lives in
     "last_whole_checkpoint": "hf_select.training",
     "load_scores": "hf_select.scoring",
     "load_subset": "hf_select.hub.subset",
+    "per_sample_grad_norms": "hf_select.gradients",
     "plan_score": "hf_select.scoring",
     "publish": "hf_select.hub.publish",
     "score": "hf_select.scoring",
@@ -67,6 +68,7 @@ __all__ = [
     "last_whole_checkpoint",
     "load_scores",
     "load_subset",
+    "per_sample_grad_norms",
     "plan_score",
     "publish",
     "score",
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
     from hf_select.columns import with_columns
     from hf_select.counts import balance
     from hf_select.errors import HfSelectError
+    from hf_select.gradients import per_sample_grad_norms
     from hf_select.hub.publish import publish
     from hf_select.hub.subset import load_subset
     from hf_select.hub.verify import verify
