@@ -1,4 +1,4 @@
-"""The command line, run as users run it: in a process of its own."""
+"""The command line, and first and where it matters as users run it: in a process of its own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from datasets import load_dataset
 
 import hf_select as hs
 from hf_select.audio import wave_bytes
+
+from .here import run_here
 
 
 @pytest.fixture(scope="module")
@@ -66,20 +68,22 @@ def test_prune_from_folder_to_loadable_dataset(clips, tmp_path):
 
 
 def test_json_dry_run_and_nothing_written(clips, tmp_path):
-    done = run("prune", clips, "--budget", "10s", "--method", "random", "--json", "-q", cache=tmp_path / "c")
+    done = run_here("prune", clips, "--budget", "10s", "--method", "random", "--json", "-q", cache=tmp_path / "c")
     found = json.loads(done.stdout)
     assert (
         found["rows"]["total"] == 60
         and found["hours"]["kept"] <= 10 / 3600
         and found["balance"]["total"] == pytest.approx(1)
     )
-    plan = json.loads(run("prune", clips, "--budget", "1", "--dry-run", "--json", "-q", cache=tmp_path / "c").stdout)
+    plan = json.loads(
+        run_here("prune", clips, "--budget", "1", "--dry-run", "--json", "-q", cache=tmp_path / "c").stdout
+    )
     assert plan["plan"]["rows"] == 60 and plan["plan"]["keeps"] == "1 rows"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c"]
 
 
 def test_per_label_and_budget_of_rows(clips, tmp_path):
-    done = run(
+    done = run_here(
         "prune", clips, "--budget", "4", "--per", "label", "--method", "random", "--json", "-q", cache=tmp_path / "c"
     )
     assert json.loads(done.stdout)["rows"]["kept"] == 12
@@ -87,7 +91,7 @@ def test_per_label_and_budget_of_rows(clips, tmp_path):
 
 def test_score_by_a_column_of_a_table(tmp_path):
     (tmp_path / "scores.csv").write_text("name,loss\n" + "\n".join(f"c{i},{i}" for i in range(10)))
-    done = run("prune", tmp_path / "scores.csv", "--method", "score", "--column", "loss", "--budget", "3", "--key", "name",
+    done = run_here("prune", tmp_path / "scores.csv", "--method", "score", "--column", "loss", "--budget", "3", "--key", "name",
                "--out", tmp_path / "out", "-q", cache=tmp_path / "c")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert hs.Selection.load(tmp_path / "out").indices.tolist() == [7, 8, 9]
@@ -96,7 +100,7 @@ def test_score_by_a_column_of_a_table(tmp_path):
 def test_seconds_of_a_table_by_name(tmp_path):
     (tmp_path / "t.csv").write_text("name,length\n" + "\n".join(f"c{i},2.0" for i in range(10)))
     words = ("--method", "random", "--budget", "7s", "--duration", "length", "--json", "-q")
-    done = run("prune", tmp_path / "t.csv", *words, cache=tmp_path / "c")
+    done = run_here("prune", tmp_path / "t.csv", *words, cache=tmp_path / "c")
     assert json.loads(done.stdout)["rows"]["kept"] == 3
 
 
@@ -119,7 +123,7 @@ def test_seconds_of_a_table_by_name(tmp_path):
     ],
 )
 def test_errors_are_one_message(clips, tmp_path, arguments, said):
-    done = run("prune", clips, *arguments, "-q", cache=tmp_path / "c")
+    done = run_here("prune", clips, *arguments, "-q", cache=tmp_path / "c")
     assert done.returncode == 1 and done.stdout == ""
     assert said in done.stderr and "Traceback" not in done.stderr
 
@@ -130,32 +134,32 @@ def test_a_taken_folder_is_refused_before_work_and_replaced_on_demand(clips, tmp
     (out / "mine").write_text("x")
     budget = ("--method", "random", "--out", out, "-q")
     for more, said in (((), "--overwrite"), (("--overwrite",), "did not write it")):
-        done = run("prune", clips, "--budget", "5", *budget, *more, cache=tmp_path / "c")
+        done = run_here("prune", clips, "--budget", "5", *budget, *more, cache=tmp_path / "c")
         assert done.returncode == 1 and said in done.stderr and not (tmp_path / "c" / "hf_select").exists()
     (out / "mine").unlink()
     for rows in ("5", "6"):
-        assert run("prune", clips, "--budget", rows, *budget, "--overwrite", cache=tmp_path / "c").returncode == 0
+        assert run_here("prune", clips, "--budget", rows, *budget, "--overwrite", cache=tmp_path / "c").returncode == 0
         assert len(hs.Selection.load(out)) == int(rows)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "out"]
 
 
 def test_check_reports(clips, tmp_path):
-    done = run("check", clips, "--json", "-q", cache=tmp_path / "c")
+    done = run_here("check", clips, "--json", "-q", cache=tmp_path / "c")
     assert done.returncode == 0, done.stderr
-    text = run("check", clips, "-q", cache=tmp_path / "c").stdout
+    text = run_here("check", clips, "-q", cache=tmp_path / "c").stdout
     assert "unreadable" in done.stdout and "silent" in text
 
 
 def test_version_help_and_wrong_usage(tmp_path):
-    assert run("--version", cache=tmp_path).stdout.strip() == hs.__version__
+    assert run_here("--version", cache=tmp_path).stdout.strip() == hs.__version__
     for command in ("prune", "check", "demo"):
-        assert run(command, "--help", cache=tmp_path).returncode == 0
-    assert run("prune", cache=tmp_path).returncode == 2
+        assert run_here(command, "--help", cache=tmp_path).returncode == 0
+    assert run_here("prune", cache=tmp_path).returncode == 2
 
 
 def test_hostile_labels_do_not_reach_the_terminal(tmp_path):
     (tmp_path / "x.csv").write_text("name,\x1b[31mred\n" + "a,1\n")
-    done = run(
+    done = run_here(
         "prune", tmp_path / "x.csv", "--method", "score", "--column", "nope", "--budget", "1", cache=tmp_path / "c"
     )
     assert done.returncode == 1 and "\x1b" not in done.stderr

@@ -17,6 +17,8 @@ from hf_select.audio import wave_bytes
 from hf_select.readers import read_values, read_vectors
 from hf_select.sources import open_dataset
 
+from .here import run_here
+
 ROOT = Path(__file__).resolve().parents[1]
 ALONE = [sys.executable]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -57,7 +59,7 @@ def run(folder, start, *arguments, cache):
 def test_score_then_prune_from_the_command_line(folder, tmp_path):
     asked = ["--model", folder / "model", "--columns", "embedding,loss", "--columns", "correct"]
     score = ["-m", "hf_select", "score", folder / "clips", *asked]
-    planned = run(folder, ALONE, *score, "--out", tmp_path / "s", "--dry-run", cache=tmp_path)
+    planned = run_here(*score[2:], "--out", tmp_path / "s", "--dry-run", cache=tmp_path)
     assert planned.returncode == 0 and planned.stdout.startswith(
         "Plan: 40 rows, 0.01 hours and 0.00 GB of audio, about"
     ), planned.stderr
@@ -76,8 +78,8 @@ def test_score_then_prune_from_the_command_line(folder, tmp_path):
         and len(record["model"]["digest"]) == 64
     )
 
-    prune = ["-m", "hf_select", "prune", folder / "clips", "--scores", tmp_path / "s", "--out", tmp_path / "p", "-q"]
-    done = run(folder, ALONE, *prune, "--budget", "0.5", "--n-clusters", "3", "--json", cache=tmp_path)
+    prune = ["prune", folder / "clips", "--scores", tmp_path / "s", "--out", tmp_path / "p", "-q"]
+    done = run_here(*prune, "--budget", "0.5", "--n-clusters", "3", "--json", cache=tmp_path)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["params"]["column"] == "embedding" and summary["rows"]["kept"] == 20
@@ -88,9 +90,9 @@ def test_score_then_prune_from_the_command_line(folder, tmp_path):
     report = (tmp_path / "p" / "report.md").read_text()
     assert record["model"]["digest"][:16] in report  # what the rows were chosen by can be traced
 
-    again = run(folder, ALONE, *score, "--out", tmp_path / "s", "--json", "-q", cache=tmp_path)
+    again = run_here(*score[2:], "--out", tmp_path / "s", "--json", "-q", cache=tmp_path)
     assert json.loads(again.stdout)["columns"]["loss"]["missing"] == 1
-    other = run(folder, ALONE, *score, "--layer", "0", "--out", tmp_path / "s", "-q", cache=tmp_path)
+    other = run_here(*score[2:], "--layer", "0", "--out", tmp_path / "s", "-q", cache=tmp_path)
     assert other.returncode == 1 and other.stderr.count("\n") == 1 and "holds scores of other data" in other.stderr
 
 

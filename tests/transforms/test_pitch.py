@@ -77,7 +77,7 @@ def test_median_pitch_is_that_of_pyin():
     close = []
     for name in ("an4_dev", "emodb_2s", "fsdd"):
         clips = pack(name)["audio"]
-        for row in np.random.default_rng(0).choice(len(clips), 20, replace=False):
+        for row in np.random.default_rng(0).choice(len(clips), 12, replace=False):
             clip = read_clip(clips[row])
             rate = clip.sampling_rate
             frames = {"frame_length": 1024 * rate // RATE, "hop_length": rate // 100}
@@ -85,7 +85,7 @@ def test_median_pitch_is_that_of_pyin():
             if voiced.sum() >= 5:
                 found = track_pitch(clip.samples, rate)[0]
                 close.append(len(found) > 4 and abs(np.median(found) / np.median(track[voiced]) - 1) <= 0.05)
-    assert len(close) >= 50
+    assert len(close) >= 30
     assert np.mean(close) >= 0.9
 
 
