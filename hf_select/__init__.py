@@ -38,6 +38,7 @@ _HOME = {  # public name -> the module it lives in
     "score": "hf_select.scoring",
     "select_by_score": "hf_select.methods",
     "select_kmeans": "hf_select.methods",
+    "select_meltrim": "hf_select.methods",
     "select_random": "hf_select.methods",
     "select_subgroups": "hf_select.methods",
     "select_weak_clusters": "hf_select.methods",
@@ -74,6 +75,7 @@ __all__ = [
     "score",
     "select_by_score",
     "select_kmeans",
+    "select_meltrim",
     "select_random",
     "select_subgroups",
     "select_weak_clusters",
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
     from hf_select.methods import (
         select_by_score,
         select_kmeans,
+        select_meltrim,
         select_random,
         select_subgroups,
         select_weak_clusters,

@@ -19,7 +19,16 @@ from hf_select.rows import base_column, base_positions, raw_column, require_colu
 _BLOCK_ROWS = 8192
 _BLOCK_BYTES = 32 << 20  # wide rows, such as frames that were not pooled, are read fewer at a time
 
-__all__ = ["read_groups", "read_seconds", "read_values", "read_vectors", "vector_blocks"]
+__all__ = [
+    "frame_counts",
+    "is_framed",
+    "read_frames",
+    "read_groups",
+    "read_seconds",
+    "read_values",
+    "read_vectors",
+    "vector_blocks",
+]
 
 
 def read_vectors(ds: Any, column: str, *, memmap: str | os.PathLike[str] | None = None) -> NDArray[np.float32]:
@@ -79,6 +88,69 @@ def vector_blocks(
         yield places, vectors
     if dimensions is None:
         raise ColumnError(f"Column {column!r} holds no vector in any of {len(ds)} rows.")
+
+
+def is_framed(ds: Any, column: str) -> bool:
+    """Return whether a column holds frames: lists of lists."""
+    kind = base_column(ds, column).type
+    return _is_list(kind) and _is_list(kind.value_type)
+
+
+def frame_counts(ds: Any, column: str) -> NDArray[np.int64]:
+    """Return how many frames each row has; 0 for a row without any.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> frame_counts(Dataset.from_dict({"mfcc": [[[1.0, 2.0]], None, [[1.0, 2.0], [3.0, 4.0]]]}), "mfcc").tolist()
+        [1, 0, 2]
+    """
+    counts = [_sizes(chunk, keep_null=True) for chunk in base_column(ds, column).chunks]
+    whole = np.concatenate([np.zeros(0, np.int64), *counts])
+    positions = base_positions(ds)
+    return whole if positions is None else whole[positions]
+
+
+def read_frames(ds: Any, column: str, frames: int) -> NDArray[np.float32]:
+    """Read frames as one vector per row, filled with zeros or cut to one number of frames.
+
+    Args:
+        ds: a dataset with `column`, lists of frames that have one width.
+        frames: how many each row gets.
+
+    Returns:
+        float32 (rows, width x frames): all frames of the first coefficient, then of the second, ...; NaN for a row without
+        frames.
+
+    Raises:
+        ColumnError: frames of different widths, or not of numbers.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> read_frames(Dataset.from_dict({"mfcc": [[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0], [7.0, 8.0]]]}), "mfcc", 2).tolist()
+        [[1.0, 0.0, 2.0, 0.0], [3.0, 5.0, 4.0, 6.0]]
+    """
+    positions = base_positions(ds)
+    base = base_column(ds, column)
+    order = np.arange(len(base)) if positions is None else np.argsort(positions, kind="stable")
+    wanted = order if positions is None else positions[order]
+    found, done = None, 0
+    for chunk, start, rows in rows_by_chunk(base, wanted):
+        sizes = _sizes(chunk, keep_null=True)
+        values = _vectors(chunk.flatten(), column) if sizes.any() else np.zeros((0, 1), np.float32)
+        ends = np.cumsum(sizes)
+        if found is None and len(values):
+            found = np.full((len(wanted), values.shape[1], frames), np.nan, np.float32)
+        for place, row in zip(order[done : done + len(rows)], rows - start, strict=True):
+            own = values[ends[row] - sizes[row] : ends[row]][:frames]
+            if len(own) and found is not None:
+                if own.shape[1] != found.shape[1]:
+                    raise _ragged(column, *sorted((own.shape[1], found.shape[1])))
+                found[place, :, : len(own)] = own.T
+                found[place, :, len(own) :] = 0
+        done += len(rows)
+    if found is None:
+        raise ColumnError(f"Column {column!r} holds no frames in any of {len(ds)} rows.")
+    return found.reshape(len(wanted), -1)
 
 
 def _vector_columns(ds: Any) -> str:

@@ -29,6 +29,13 @@ CASES = {
     "select_kmeans": SelectorCase(
         methods.select_kmeans, {"n_clusters": 4}, column="embedding", values="vectors", nested=False
     ),
+    "select_meltrim": SelectorCase(
+        methods.select_meltrim,
+        {"column": "embedding", "reducer": "pca", "min_samples": 2, "eps": 100.0},
+        column="embedding",
+        values="vectors",
+        nested=False,
+    ),
     "select_subgroups": SelectorCase(
         methods.select_subgroups, {"subgroups": SUBGROUPS}, chance=True, needs_budget=False
     ),

@@ -67,7 +67,7 @@ OWNERS = {  # outside library -> rooms that may import it
     "jinja2": {"report"},
     "markupsafe": {"hub", "report"},
     "yaml": {"hub", "tasks"},
-    "umap": {"report"},
+    "umap": {"clustering"},
     "sklearn": {"clustering", "report"},
     "scipy": {"clustering", "compare", "report", "subgroups", "transforms"},
     "faiss": {"clustering"},

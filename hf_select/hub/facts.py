@@ -38,6 +38,11 @@ _CAUSES = {  # what a method does to a subset, beyond what its parameters say
     ): "Rows far from the centre of their cluster were dropped: what is unusual (rare voices, accents, noise) "
     "is rarer here than in the source, and results on this subset may look better than on all of it.",
     (
+        "select_meltrim",
+        None,
+    ): "Rows near the middle of dense clusters of sound were kept, and rows that lie alone were dropped: what is unusual is "
+    "rarer here than in the source.",
+    (
         "select_by_score",
         None,
     ): "Rows were kept for the value of one column, so this is no sample of the source: averages over it, and "

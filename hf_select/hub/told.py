@@ -35,7 +35,13 @@ _SUBGROUPS = """\
   year = {2021},
   doi = {10.1145/3448016.3457284}
 }"""
-_CITATIONS = {"select_kmeans": _PRUNING} | dict.fromkeys(  # the others are of no paper
+_MELTRIM = """\
+@misc{wang_meltrim,
+  title = {MelTrim: Coarse-to-Fine Data Pruning for Speech Classification},
+  author = {Wang, Shaobo and Niu, Tianle and Ouyang, Xuan and Li, Xintong and Ge, Zhengkun and Min, Yue and Liu, Xiaoqian
+    and Wang, Hankun and Zhang, Linfeng}
+}"""
+_CITATIONS = {"select_kmeans": _PRUNING, "select_meltrim": _MELTRIM} | dict.fromkeys(  # the others are of no paper
     ("select_subgroups", "select_weak_clusters", "AcquisitionCallback"), _SUBGROUPS
 )
 
