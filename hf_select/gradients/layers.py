@@ -25,7 +25,9 @@ _BLOCK = 1 << 24  # numbers that are made at a time, so that memory does not gro
 
 
 def rule_of(module: nn.Module) -> Rule | None:
-    """Return the rule for a layer; None where there is none that is exact."""
+    """Return the rule for a layer; None where there is none that is exact, or another forward was put in its place."""
+    if "forward" in vars(module):
+        return None
     kind = next((kind for kind in _RULES if isinstance(module, kind)), None)
     if kind is None or not set(parameters_of(module)) <= {"weight", "bias", *(_normed(module) or ())}:
         return None

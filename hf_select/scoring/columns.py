@@ -46,6 +46,14 @@ SCORE_COLUMNS: dict[str, ScoreColumn] = {
     "confidence": ScoreColumn(_HEADS, None, _NUMBER, "the largest probability"),
     "margin": ScoreColumn(_HEADS, None, _NUMBER, "the largest probability minus the second"),
     "entropy": ScoreColumn(_HEADS, None, _NUMBER, "entropy of the probabilities in nats, 0 to log(classes)"),
+    "el2n": ScoreColumn(_HEADS, "label", _NUMBER, "length of the error vector: probabilities minus the label's 1"),
+    "grad_norm": ScoreColumn(
+        ("classifier", "ctc"),
+        "label or text",
+        _NUMBER,
+        "norm of the gradient of the loss over all trainable parameters",
+    ),
+    "grad_norm_head": ScoreColumn(_HEADS, "label", _NUMBER, "the same over the last linear layer alone"),
     "transcript": ScoreColumn(_SPEECH, None, pa.string(), "what the model hears (greedy)"),
     "wer": ScoreColumn(_SPEECH, "text", _NUMBER, "word errors of the transcript per word of the text"),
     "cer": ScoreColumn(_SPEECH, "text", _NUMBER, "character errors per character of the text"),
@@ -75,7 +83,7 @@ def check_kind(columns: Sequence[str], kind: str, name: str) -> None:
 
 def needs(column: str, kind: str) -> str | None:
     """Return what a column reads beside the sound: "label", "text" or nothing."""
-    if column == "loss":
+    if column in ("loss", "grad_norm"):
         return "label" if kind == "classifier" else "text"
     return SCORE_COLUMNS[column].needs
 
@@ -121,4 +129,8 @@ def classifier_columns(logits: np.ndarray, labels: Sequence[int | None] | None) 
             p if p != p else None if y is None else p == y for p, y in zip(predicted, labels, strict=True)
         ]
         found["loss"] = [None if y is None else float(-logs[row, y]) for row, y in enumerate(labels)]
+        found["el2n"] = [
+            None if y is None else float(np.linalg.norm(p - (np.arange(len(p)) == y)))
+            for p, y in zip(probs, labels, strict=True)
+        ]
     return found

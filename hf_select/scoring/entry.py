@@ -58,8 +58,8 @@ def score(
 
     Reads:
         `audio`: the clips, decoded here and resampled to the model's rate, which is said.
-        `label`: for `correct` and a classifier's `loss`: names or a ClassLabel, matched by name with the model's.
-        `text`: for `wer`, `cer` and the `loss` of models that write.
+        `label`: for `correct`, `el2n` and a classifier's `loss` and gradients: names or a ClassLabel, matched by name with the model's.
+        `text`: for `wer`, `cer` and the `loss` and gradient of models that write.
         `duration`, where there is one (seconds): only to put clips of one length together.
 
     Args:
@@ -70,7 +70,10 @@ def score(
         columns: some of
             `embedding`: hidden states, averaged over real frames: List(float32);
             `probs`, `predicted`, `confidence`, `margin` (largest minus second probability), `entropy` (nats),
-            `correct`, `loss` (cross entropy, nats) of a classifier;
+            `correct`, `loss` (cross entropy, nats), `el2n` (length of probabilities minus label) of a classifier;
+            `grad_norm` (norm of the gradient of `loss` over all trainable parameters: a backward pass too, see
+            `per_sample_grad_norms`) of a classifier or CTC model, `grad_norm_head` (over the last linear layer
+            alone: another score, without a backward pass) of a classifier;
             `transcript`, `wer`, `cer`, `loss` (nats per token) of CTC and sequence-to-sequence models.
         batch_size: clips that are worked on together, at most; a batch that does not fit into memory is halved. On the CPU
             it goes through the model in pieces of some ten seconds of sound, side by side on the cores.

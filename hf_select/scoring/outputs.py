@@ -45,7 +45,10 @@ class Scorer:
     ) -> None:
         self.model, self.columns, self.layer, self.pool = model, columns, layer, pool
         self.transcriber, self.whole, self.norms = transcriber, whole, FrameNorms(model.module)
-        self._now = threading.local()  # batches are under way in several threads
+        self._now = threading.local()  # batches are under way in several threads, but for gradients in one
+        self.gradients = "grad_norm" in columns
+        self._head = _last_linear(model.module) if "grad_norm_head" in columns else None
+        self._norms: Any = None
         self._all_states = layer is not None or (model.kind == "classifier" and model.body is model.module)
 
     @contextmanager
@@ -55,13 +58,26 @@ class Scorer:
         def keep(_module: Any, _inputs: Any, output: Any) -> None:
             self._now.output = output
 
-        handle = self.model.body.register_forward_hook(keep)
+        def keep_input(_module: Any, inputs: tuple[Any, ...], _output: Any) -> None:
+            self._now.before_head = inputs[0].detach()
+
+        handles = [self.model.body.register_forward_hook(keep)]
+        if self._head is not None:
+            handles.append(self._head.register_forward_hook(keep_input))
+        if self.gradients:
+            from hf_select.gradients import GradNorms
+
+            self._norms = GradNorms(self.model.module)
         try:
-            with self.norms.installed(), warnings.catch_warnings():  # torch dislikes WavLM's masks, which are right
+            with (
+                self.norms.installed(scaled_apart=self.gradients),
+                warnings.catch_warnings(),
+            ):  # torch dislikes WavLM's masks, which are right
                 warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
                 yield
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
 
     def score(
         self, batch: Batch, labels: Sequence[int | None] | None, texts: Sequence[str | None] | None
@@ -73,8 +89,18 @@ class Scorer:
                 found = self.transcriber.of_seq2seq(batch, texts) if self.transcriber and rest else {}
                 hidden = self._run(batch, logits=False)[0] if "embedding" in self.columns else None
             else:
-                hidden, logits = self._run(batch, logits=bool(rest))
+                norms = logits = hidden = None
+                if self.gradients:
+                    norms, logits = self._gradient_norms(batch, labels, texts)
+                if not self.gradients or "embedding" in self.columns:
+                    hidden, seen = self._run(batch, logits=bool(rest) and logits is None)
+                    logits = seen if logits is None else logits
                 found = self._of_logits(logits, batch, labels, texts) if rest else {}
+                if norms is not None:
+                    known = found[
+                        "loss"
+                    ]  # a row without a label, or with a text that can't be said in its time, has none
+                    found["grad_norm"] = [None if own is None else n for own, n in zip(known, norms, strict=True)]
         if "embedding" in self.columns:
             found["embedding"] = self._embeddings(hidden, batch)
         return {name: found[name] for name in self.columns}
@@ -98,9 +124,33 @@ class Scorer:
         hidden = self._hidden(kept) if "embedding" in self.columns or not logits else None
         return hidden, found.logits if logits else None
 
+    def _gradient_norms(self, batch: Batch, labels: Any, texts: Any) -> tuple[list[float], Any]:
+        """Return (gradient norms, logits) of one forward and one backward pass."""
+        import torch
+
+        seen: dict[str, Any] = {}
+
+        def loss(output: Any) -> Any:
+            seen["logits"] = output.logits.detach()
+            if self.transcriber is None:
+                numbers = torch.tensor([label or 0 for label in labels], device=output.logits.device)
+                return torch.nn.functional.cross_entropy(output.logits, numbers, reduction="none")
+            frames = [len(own) for own in real_frames(self.model, output.logits.shape[1], batch)]
+            return self.transcriber.ctc_losses(
+                output.logits, frames, self.transcriber.targets(texts), zero_infinity=True
+            )
+
+        return self._norms(batch.tensors, loss).tolist(), seen["logits"]
+
     def _of_logits(self, logits: Any, batch: Batch, labels: Any, texts: Any) -> dict[str, list[Any]]:
         if self.transcriber is None:
-            return classifier_columns(logits.float().cpu().numpy(), labels)
+            found = classifier_columns(logits.float().cpu().numpy(), labels)
+            if self._head is not None:  # |(p - y) (h, 1)^T| = |p - y| |(h, 1)|
+                hidden = self._now.before_head.double()
+                sizes = (hidden.square().sum(dim=-1) + (self._head.bias is not None)).sqrt().cpu().tolist()
+                pairs = zip(found["el2n"], sizes, strict=True)
+                found["grad_norm_head"] = [None if el2n is None else el2n * size for el2n, size in pairs]
+            return found
         frames = [len(own) for own in real_frames(self.model, logits.shape[1], batch)]
         return self.transcriber.of_ctc(logits, frames, texts)
 
@@ -126,6 +176,23 @@ class Scorer:
         if self.pool == "none":
             return [state[own] for state, own in zip(hidden.float().cpu().numpy(), places, strict=True)]
         return list(_means(hidden, places))
+
+
+def _last_linear(module: Any) -> Any:
+    """Return the linear layer that makes the logits.
+
+    Raises:
+        ArgumentError: there is none.
+    """
+    import torch
+
+    classes = len(module.config.id2label)
+    found = [part for part in module.modules() if isinstance(part, torch.nn.Linear) and part.out_features == classes]
+    if not found:
+        raise ArgumentError(
+            f"grad_norm_head is of a last linear layer with {classes} outputs, and {type(module).__name__} has none."
+        )
+    return found[-1]
 
 
 def _means(hidden: Any, places: Sequence[np.ndarray]) -> np.ndarray:

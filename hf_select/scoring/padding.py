@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,14 +35,25 @@ class FrameNorms:
         self._now = threading.local()  # batches are under way in several threads
 
     @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Put hooks on the layers while the block runs."""
-        handles = [norm.register_forward_hook(self._hook(frames)) for norm, frames in self._layers]
+    def installed(self, *, scaled_apart: bool = False) -> Iterator[None]:
+        """Put hooks on the layers while the block runs.
+
+        With `scaled_apart` they normalise first and then scale and shift, so that scale and shift may have one copy a
+        clip, by which gradients of single clips are taken; the values are the same to rounding.
+        """
+        handles = []
         try:
+            for norm, frames in self._layers:
+                if scaled_apart:
+                    norm.forward = partial(self._normalise, norm, frames)
+                else:
+                    handles.append(norm.register_forward_hook(self._hook(frames)))
             yield
         finally:
             for handle in handles:
                 handle.remove()
+            for norm, _ in self._layers:
+                vars(norm).pop("forward", None)
 
     @contextmanager
     def seeing(self, lengths: Sequence[int] | None) -> Iterator[None]:
@@ -51,6 +63,27 @@ class FrameNorms:
             yield
         finally:
             self._now.lengths = None
+
+    def _normalise(self, norm: Any, frames: Callable[[int], int], hidden: Any) -> Any:
+        import torch
+
+        lengths = getattr(self._now, "lengths", None)
+        if lengths is None:
+            normed = torch.nn.functional.group_norm(hidden, norm.num_groups, eps=norm.eps)
+            return normed * norm.weight[..., None] + norm.bias[..., None]
+        counts = [min(frames(length), hidden.shape[-1]) for length in lengths]
+        rows = [
+            torch.nn.functional.pad(
+                torch.nn.functional.group_norm(hidden[row : row + 1, :, :count], norm.num_groups, eps=norm.eps),
+                (0, hidden.shape[-1] - count),
+            )
+            for row, count in enumerate(counts)
+        ]
+        real = (
+            torch.arange(hidden.shape[-1], device=hidden.device)
+            < torch.tensor(counts, device=hidden.device)[:, None, None]
+        )
+        return torch.cat(rows) * norm.weight[..., None] + norm.bias[..., None] * real
 
     def _hook(self, frames: Callable[[int], int]) -> Any:
         import torch

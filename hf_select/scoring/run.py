@@ -214,7 +214,9 @@ class Run:
 
         root = None if self.request.audio_root is None else Path(self.request.audio_root)
         stamps = file_stamps(self.ds, self.audio, root)
-        values = [self.model.digest, self.request.values(), _REVISION]
+        values: list[Any] = [self.model.digest, self.request.values(), _REVISION]
+        if "grad_norm" in self.request.columns:
+            values.append([name for name, own in self.model.module.named_parameters() if own.requires_grad])
         fingerprint = Hasher.hash([self.ds._fingerprint, stamps, *values])
         some = np.unique(np.linspace(0, len(self.rows) - 1, min(16, len(self.rows))).astype(int))
         clips = take_rows(base_column(self.ds, self.audio), self.rows[some]).to_pylist()

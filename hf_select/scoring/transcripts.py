@@ -72,7 +72,7 @@ class Transcriber:
                 str(text) if own[:n].all() else math.nan  # so that the row is known for one that gives no number
                 for text, own, n in zip(self.model.tokenizer.batch_decode(np.stack(best)), number, frames, strict=True)
             ]
-        if texts is not None and "loss" in self.columns:
+        if texts is not None and {"loss", "grad_norm"} & set(self.columns):
             found["loss"] = self._ctc_loss(logits, frames, self.targets(texts))
         return found | self._errors(found, texts)
 
@@ -97,19 +97,29 @@ class Transcriber:
 
     def _ctc_loss(self, logits: Any, frames: Sequence[int], targets: Sequence[list[int] | None]) -> list[float | None]:
         """Return the loss of each row divided by its tokens; None without a text, or where it is too long for the clip."""
+        losses = self.ctc_losses(logits.float(), frames, targets).tolist()
+        return [loss if row and loss != math.inf else None for loss, row in zip(losses, targets, strict=True)]
+
+    def ctc_losses(
+        self, logits: Any, frames: Sequence[int], targets: Sequence[list[int] | None], *, zero_infinity: bool = False
+    ) -> Any:
+        """Return the loss of each row divided by its tokens, as a tensor; of a row without text that of silence."""
         import torch
 
-        logs = torch.log_softmax(logits.float(), dim=-1).transpose(0, 1)
+        logs = torch.log_softmax(logits, dim=-1).transpose(0, 1)
         tokens = [row or [] for row in targets]
         flat = torch.tensor([token for row in tokens for token in row], dtype=torch.long, device=logits.device)
         lengths = torch.tensor([len(row) for row in tokens])
         losses = torch.nn.functional.ctc_loss(
-            logs, flat, torch.tensor(list(frames)), lengths, blank=self.model.pad_id, reduction="none"
+            logs,
+            flat,
+            torch.tensor(list(frames)),
+            lengths,
+            blank=self.model.pad_id,
+            reduction="none",
+            zero_infinity=zero_infinity,
         )
-        return [
-            float(loss) / len(row) if row and float(loss) != math.inf else None
-            for loss, row in zip(losses, tokens, strict=True)
-        ]
+        return losses / lengths.clamp_min(1).to(losses)
 
     def _forced_loss(self, batch: Batch, targets: Sequence[list[int] | None]) -> list[float | None]:
         """Return the mean cross entropy of each text's tokens, each given those before it."""

@@ -97,7 +97,8 @@ class Worker:
         import torch
 
         cores = torch.get_num_threads()
-        alone = self.inputs.device.type != "cpu" or self.scorer.model.kind == "seq2seq"  # generate keeps a state
+        alone = self.inputs.device.type != "cpu" or self.scorer.gradients
+        alone = alone or self.scorer.model.kind == "seq2seq"  # generate keeps a state
         side_by_side = 1 if alone else min(cores, self.job.batch_size)
         self._depth = max(2, side_by_side)
         torch.set_num_threads(max(1, cores // side_by_side))

@@ -77,6 +77,17 @@ def main() -> None:
             out=out / f"few{count}",
         )
         found[f"{count} rows"] = {"loss": few["loss"][:], "names": few.column_names}
+    for batch in (1, 8, 32):
+        ds = hs.score(
+            corpus,
+            model("group"),
+            Wav2Vec2FeatureExtractor(),
+            columns=["grad_norm", "el2n"],
+            batch_size=batch,
+            dtype="float64",
+        )
+        chosen = hs.select_by_score(ds, budget=0.4, column="grad_norm")
+        found[f"gradients batch {batch}"] = {"norms": digest(ds, "grad_norm"), "rows": chosen.indices.tolist()}
     turned = corpus.shuffle(seed=3).select(range(50))
     ds = hs.score(
         turned, model("group"), Wav2Vec2FeatureExtractor(), columns=columns, out=out / f"own{rank}"

@@ -62,5 +62,6 @@ def test_one_two_and_three_processes_give_the_same(corpus, tmp_path):
     rows = {json.dumps(case["rows"]) for name, case in alone.items() if name.startswith("layer batch")}
     assert len(rows) == 1  # whatever the batch size
     assert len({json.dumps(case["rows"]) for name, case in alone.items() if name.startswith("group batch")}) == 1
+    assert len({json.dumps(case["rows"]) for name, case in alone.items() if name.startswith("gradients")}) == 1
     assert alone["0 rows"]["loss"] == [] and len(alone["2 rows"]["loss"]) == 2
     assert alone["no shared folder"]["files"] == ["scores.arrow", "scores.json", "scores.sha256"]
