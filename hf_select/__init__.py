@@ -36,6 +36,7 @@ _HOME = {  # public name -> the module it lives in
     "plan_score": "hf_select.scoring",
     "publish": "hf_select.hub.publish",
     "score": "hf_select.scoring",
+    "score_segments": "hf_select.scoring",
     "select_by_score": "hf_select.methods",
     "select_kmeans": "hf_select.methods",
     "select_meltrim": "hf_select.methods",
@@ -73,6 +74,7 @@ __all__ = [
     "plan_score",
     "publish",
     "score",
+    "score_segments",
     "select_by_score",
     "select_kmeans",
     "select_meltrim",
@@ -104,7 +106,7 @@ if TYPE_CHECKING:
         select_subgroups,
         select_weak_clusters,
     )
-    from hf_select.scoring import load_scores, plan_score, score
+    from hf_select.scoring import load_scores, plan_score, score, score_segments
     from hf_select.selection import Selection
     from hf_select.shopping import shopping_list
     from hf_select.splits import split_pool

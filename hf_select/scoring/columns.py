@@ -92,7 +92,7 @@ def schema_of(columns: Sequence[str], prefix: str, pool: str, width: int | None)
     """Return how the columns are stored; `width` is the size of one embedding vector where frames are kept."""
     fields = []
     for name in columns:
-        kind = SCORE_COLUMNS[name].type
+        kind = SCORE_COLUMNS[name].type if name in SCORE_COLUMNS else _NUMBER  # a segment's
         if name == "embedding" and pool == "none":
             kind = pa.list_(pa.list_(pa.float32(), width or -1))
         fields.append((prefix + name, kind))

@@ -24,7 +24,10 @@ class Batch:
         samples: real samples of each clip.
         units: length of each clip along the axis that was filled up, None where nothing varies.
         waveform: whether the units are samples.
+        cuts: of segments: where those of each clip start and end, in seconds.
     """
+
+    cuts: list[Any] | None = None
 
     def __init__(self, tensors: dict[str, Any], samples: list[int], units: list[int] | None, waveform: bool) -> None:
         self.tensors, self.samples, self.units, self.waveform = tensors, samples, units, waveform
@@ -59,6 +62,14 @@ class Inputs:
         if self.grid is not None:
             samples = np.pad(samples, (0, -len(samples) % self.grid))
         return self._extract(samples)
+
+    def take(self, samples: np.ndarray, _key: str | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return (features of a clip, where it is cut: not at all)."""
+        return self.features(samples), None
+
+    def batch_of(self, heard: Sequence[Any]) -> Batch:
+        """Put clips that were heard into one batch."""
+        return self.batch([clip.features for clip in heard], [clip.samples for clip in heard])
 
     def _extract(self, samples: np.ndarray) -> np.ndarray:
         found = self.extractor(samples, sampling_rate=self.rate, return_tensors="np")

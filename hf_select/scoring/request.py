@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_select.errors import ArgumentError, ColumnError
 from hf_select.rows import audio_column
+from hf_select.scoring.segments import SEGMENT_COLUMNS, Segments
 
 __all__ = ["Request"]
 
@@ -32,10 +33,16 @@ class Request:
     generate: Mapping[str, Any] | None = None
     normalize: Callable[[str], str] | None = None
     num_threads: int | None = None
+    segments: Segments | None = None
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The columns that are added."""
+        return self.columns if self.segments is None else SEGMENT_COLUMNS
 
     def check(self, ds: Any) -> None:
         """Raise before anything is loaded what can be known to be wrong."""
-        for name in self.columns:
+        for name in self.written:
             if self.prefix + name in ds.column_names and not self.overwrite:
                 raise ColumnError(
                     f"There is a column {self.prefix + name!r} already: pass overwrite=True, or prefix= for another name."
@@ -67,6 +74,8 @@ class Request:
 
         names = ("columns", "label", "text", "prefix", "layer", "pool", "grid", "audio", "max_seconds")
         found = {name: getattr(self, name) for name in names}
+        if self.segments is not None:
+            found["segments"] = vars(self.segments)
         return found | {
             "generate": dict(self.generate or {}),
             "normalize": self.normalize and Hasher.hash(self.normalize),

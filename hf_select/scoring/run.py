@@ -27,6 +27,7 @@ from hf_select.scoring.padding import find_padding
 from hf_select.scoring.plan import ScorePlan, audio_bytes, chunk_rows, claimed_lengths, missing_chunks
 from hf_select.scoring.ranks import Ranks
 from hf_select.scoring.request import Request
+from hf_select.scoring.segments import SegmentInputs, SegmentScorer
 from hf_select.scoring.targets import match_labels, read_texts
 from hf_select.scoring.transcripts import Transcriber
 from hf_select.scoring.work import CLASSES, KEY, STATUS, Job, Worker
@@ -119,7 +120,8 @@ class Run:
         finished = self.folder.open()
         seconds = claimed_lengths(self.ds, self.audio, self.rows, self.request.audio_root, self.ranks)
         order = np.argsort(-seconds, kind="stable")  # the longest first: what does not fit fails at once
-        inputs = Inputs(self.model, self.ranks.device, self.request.grid)
+        segments, place = self.request.segments, (self.model, self.ranks.device, self.request.grid)
+        inputs = Inputs(*place) if segments is None else SegmentInputs(segments, *place)
         scorer = Scorer(
             self.model, self.request.columns, self.request.layer, self.request.pool, self.transcriber,
             whole=self.request.grid is not None,
@@ -128,7 +130,8 @@ class Run:
         if len(self.rows):
             width = self._probe(inputs, scorer)
             self._say_cut(inputs, seconds)
-        worker = Worker(self._job(order, width), inputs, scorer, self.ranks, self._threads())
+        scores = scorer if segments is None else SegmentScorer(scorer, segments)
+        worker = Worker(self._job(order, width), inputs, scores, self.ranks, self._threads())
         return worker, seconds[order], finished
 
     def _loop(self, worker: Worker, missing: list[tuple[int, int]]) -> None:
@@ -187,7 +190,7 @@ class Run:
 
     def _job(self, order: np.ndarray, width: int | None) -> Job:
         request, ds = self.request, self.ds
-        scores = schema_of(request.columns, request.prefix, request.pool, width)
+        scores = schema_of(request.written, request.prefix, request.pool, width)
         classes = json.dumps(self.model.labels if self.model.kind == "classifier" else None)
         schema = pa.schema([*scores, (STATUS, pa.string()), (KEY, pa.string())], {CLASSES: classes.encode()})
         reasons = None
@@ -240,7 +243,7 @@ class Run:
             "model": {"name": self.model.name, "revision": self.model.revision, "digest": self.model.digest},
             "classes": self.model.labels if self.model.kind == "classifier" else None,
             "parameters": {**self.request.values(), "sampling_rate": self.model.rate},
-            "columns": list(self.request.columns),
+            "columns": list(self.request.written),
             "versions": {name: version(name) for name in ("hf-select", "torch", "transformers", "datasets", "numpy")},
         }
         temporary = path.with_suffix(".tmp")

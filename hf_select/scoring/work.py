@@ -21,6 +21,7 @@ from hf_select.rows import audio_key, base_column, take_rows
 from hf_select.scoring.inputs import Inputs
 from hf_select.scoring.outputs import Scorer
 from hf_select.scoring.ranks import Ranks
+from hf_select.scoring.segments import SegmentScorer
 from hf_select.sound.own_files import printable
 
 __all__ = ["CLASSES", "KEY", "STATUS", "Heard", "Job", "Worker"]
@@ -73,6 +74,7 @@ class Heard:
     samples: int = 0
     features: np.ndarray | None = None
     source_rate: int = 0
+    cuts: np.ndarray | None = None
 
 
 class Worker:
@@ -83,7 +85,9 @@ class Worker:
         rates: sampling rates that were met.
     """
 
-    def __init__(self, job: Job, inputs: Inputs, scorer: Scorer, ranks: Ranks, num_threads: int) -> None:
+    def __init__(
+        self, job: Job, inputs: Inputs, scorer: Scorer | SegmentScorer, ranks: Ranks, num_threads: int
+    ) -> None:
         self.job, self.inputs, self.scorer, self.ranks = job, inputs, scorer, ranks
         self.num_threads = num_threads
         self.units = self.filled = 0
@@ -154,12 +158,12 @@ class Worker:
         if self.inputs.grid is None and len(clip.samples) < self.inputs.shortest:
             return Heard(key, f"too_short: {len(clip.samples)} samples, and the model needs {self.inputs.shortest}")
         try:
-            features = self.inputs.features(clip.samples)
+            features, cuts = self.inputs.take(clip.samples, key)
         except Exception as error:  # it did well on a second of noise: this clip is too short for it, or the like
             name = type(self.inputs.extractor).__name__
             why = f"{name} fails on these {len(clip.samples)} samples: {type(error).__name__}: {error}"
             return Heard(key, f"unusable: {printable(why)}")
-        return Heard(key, "ok", len(clip.samples), features, clip.source_rate or 0)
+        return Heard(key, "ok", len(clip.samples), features, clip.source_rate or 0, cuts)
 
     def scores(self, heard: Sequence[Heard], start: int) -> list[dict[str, Any] | None]:
         """Return the scores of clips that were heard, None of the others; clip i is row `start` + i of the plan."""
@@ -222,7 +226,7 @@ class Worker:
         job = self.job
         rows = [start + place for place in places]
         try:
-            batch = self.inputs.batch([_features(heard[p]) for p in places], [heard[p].samples for p in places])
+            batch = self.inputs.batch_of([heard[p] for p in places])
             labels = None if job.labels is None else [job.labels[row] for row in rows]
             texts = None if job.texts is None else [job.texts[row] for row in rows]
             columns = self.scorer.score(batch, labels, texts)
