@@ -32,6 +32,7 @@ _HOME = {  # public name -> the module it lives in
     "last_whole_checkpoint": "hf_select.training",
     "load_scores": "hf_select.scoring",
     "load_subset": "hf_select.hub.subset",
+    "meltrim": "hf_select.trimming",
     "per_sample_grad_norms": "hf_select.gradients",
     "plan_score": "hf_select.scoring",
     "publish": "hf_select.hub.publish",
@@ -47,6 +48,7 @@ _HOME = {  # public name -> the module it lives in
     "split_pool": "hf_select.splits",
     "sweep_clusters": "hf_select.sweep",
     "verify": "hf_select.hub.verify",
+    "train_judge": "hf_select.trimming",
     "with_columns": "hf_select.columns",
 }
 
@@ -70,6 +72,7 @@ __all__ = [
     "last_whole_checkpoint",
     "load_scores",
     "load_subset",
+    "meltrim",
     "per_sample_grad_norms",
     "plan_score",
     "publish",
@@ -84,6 +87,7 @@ __all__ = [
     "shopping_list",
     "split_pool",
     "sweep_clusters",
+    "train_judge",
     "verify",
     "with_columns",
 ]
@@ -116,6 +120,7 @@ if TYPE_CHECKING:
     from hf_select.sweep import ClusterSweep, sweep_clusters
     from hf_select.training import AcquisitionCallback, ActiveView, TrainingDynamicsCallback, last_whole_checkpoint
     from hf_select.transforms import MFCC, AudioInputs, Duration, SpeechMetadata
+    from hf_select.trimming import meltrim, train_judge
 
 
 def __getattr__(name: str) -> Any:
