@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -173,8 +174,8 @@ class Choice:
         names = np.full(len(self.ds), None, dtype=object)
         if group is not None:
             names[:] = [None if name is None else str(name) for name in group]
-        for row in np.flatnonzero(self.reasons != None):  # noqa: E711
-            names[row] = EXCLUDED + self.reasons[row]
+        excluded = np.flatnonzero(self.reasons != None)  # noqa: E711
+        names[excluded] = [EXCLUDED + reason for reason in self.reasons[excluded].tolist()]
         return names
 
     def _hours(self, rows: NDArray[np.int64], slack: float | None) -> dict[str, Any]:
@@ -214,10 +215,12 @@ def _revision(info: Any) -> str | None:
 
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages that a selection depends on."""
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return {package: _version(package) for package in _PACKAGES}
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -84,7 +84,7 @@ from hf_select.tasks import (
     open_task,
     parse_arguments,
 )
-from hf_select.training.predictions import add_predictions
+from hf_select.training.predictions import predict
 
 REVISION = 1  # raise it when the same settings give other numbers: it is part of every name
 DEMO_BY = ["gender", "age", "accent", "rate_wpm", "snr_db"]
@@ -258,7 +258,7 @@ def fit(now: Round, rows: np.ndarray, steps: int, seed: int, args: TrainingArgum
         model = trainer.model.eval()
         validation = now.classifier.rows(now.splits.validation)
         said = {
-            name: add_predictions(model, ds, now.classifier.collate, own).with_format(None)["predicted"][:]
+            name: predict(model, ds, now.classifier.collate, own)["predicted"].to_pylist()
             for name, ds in (("validation", validation), ("test", now.test))
         }
     labels = {name: ds.with_format(None)["labels"][:] for name, ds in (("validation", validation), ("test", now.test))}

@@ -116,7 +116,8 @@ def classifier_columns(logits: np.ndarray, labels: Sequence[int | None] | None) 
     logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
     probs = np.exp(logs)
     ranked = np.sort(probs, axis=1)[:, ::-1]
-    predicted = [int(row.argmax()) if np.isfinite(row).all() else math.nan for row in probs]  # NaN has no largest
+    known = np.isfinite(probs).all(axis=1).tolist()  # NaN has no largest
+    predicted = [best if fine else math.nan for best, fine in zip(probs.argmax(axis=1).tolist(), known, strict=True)]
     found: dict[str, list[Any]] = {
         "probs": list(probs.astype(np.float32)),
         "predicted": predicted,
@@ -129,8 +130,7 @@ def classifier_columns(logits: np.ndarray, labels: Sequence[int | None] | None) 
             p if p != p else None if y is None else p == y for p, y in zip(predicted, labels, strict=True)
         ]
         found["loss"] = [None if y is None else float(-logs[row, y]) for row, y in enumerate(labels)]
-        found["el2n"] = [
-            None if y is None else float(np.linalg.norm(p - (np.arange(len(p)) == y)))
-            for p, y in zip(probs, labels, strict=True)
-        ]
+        truth = np.array([-1 if y is None else y for y in labels])
+        errors = np.linalg.norm(probs - (np.arange(probs.shape[1]) == truth[:, None]), axis=1).tolist()
+        found["el2n"] = [None if y is None else error for y, error in zip(labels, errors, strict=True)]
     return found

@@ -6,20 +6,20 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pyarrow as pa
 
 from hf_select.errors import ArgumentError, ProcessError, SelectionError
 from hf_select.joining import append_columns
-from hf_select.rows import raw_column, require_columns, require_dataset
+from hf_select.rows import require_columns, require_dataset
 from hf_select.selection import SEPARATOR, Selection
 from hf_select.subgroups.find import find_subgroups
 from hf_select.training.divergence import DivergenceRule, Proposal
 from hf_select.training.isolation import apart
 from hf_select.training.ledger import Ledger
-from hf_select.training.predictions import COLUMNS, add_predictions
+from hf_select.training.predictions import COLUMNS, predict
 from hf_select.training.rounds import RoundsCallback
 from hf_select.training.view import ActiveView
 
@@ -187,18 +187,23 @@ class AcquisitionCallback(RoundsCallback):
         self, number: int, args: TrainingArguments, model: Any, train_dataloader: Any, **_: Any
     ) -> Callable[[], Proposal]:
         """Do the model's part, in every process, and return what makes a proposal of it, for the first process alone."""
-        pool = self.view.pool
         if self.acquire is not None:
+            pool = self.view.pool
             found = self.acquire(model, pool)
             return lambda: _as_proposal(found, len(pool))
         if self.score is not None:
             scored = self.score(model, self.validation)
         else:
             collate = train_dataloader.collate_fn
-            predicted = add_predictions(model, self.view.like_items(self.validation, collate), collate, args)
-            columns = {name: raw_column(predicted, name) for name in COLUMNS}
-            scored = append_columns(self.validation, pa.table(columns))
-        return lambda: self.rule.propose(scored, pool, self.seed + number)
+            said = predict(model, self.view.like_items(self.validation, collate), collate, args)
+            scored = append_columns(self.validation, said)
+        return lambda: self.rule.propose(scored, self._thin.select(self.view.pool_rows), self.seed + number)
+
+    @cached_property
+    def _thin(self) -> Dataset:
+        """The dataset of the view without all that choosing does not read."""
+        found: Dataset = self.rule.thin(self.view.dataset)
+        return found
 
     def _logs(self, record: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         active = self.view.active

@@ -19,7 +19,7 @@ from hf_select.subgroups.table import Subgroups
 
 __all__ = ["DivergenceRule", "Proposal"]
 
-_NUMBER = "number_in_pool"
+_NUMBER = "number_of_row"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class DivergenceRule:
     rows: Mapping[str, Any]  # columns of the pool: duration, status
 
     def propose(self, scored: Any, pool: Any, seed: int) -> Proposal:
-        """Return the rows of the pool that belong to the K worst subgroups of a validation set with outcomes."""
+        """Return the rows of the pool, as `thin` made it, that belong to the K worst subgroups of a validation set."""
         nothing = np.zeros(0, dtype=np.int64)
         try:
             groups = find_subgroups(scored, by=list(self.by), outcome=self.outcome, **self.find)
@@ -78,7 +78,7 @@ class DivergenceRule:
         if not places:
             return Proposal(nothing, [], figures, notes=notes)
         worst = [worse[place] for place in places]
-        found = select_subgroups(self._thin(pool), worst, fill=self.fill, seed=seed, key=_NUMBER, **self.rows)
+        found = select_subgroups(pool, worst, fill=self.fill, seed=seed, key=_NUMBER, **self.rows)
         named = [None if group is None else str(group) for group in found.group[found.ranked]]
         told = [
             {"subgroup": one["subgroup"], "in_pool": one["rows"], **_without_names(group.to_dict())}
@@ -86,10 +86,10 @@ class DivergenceRule:
         ]
         return Proposal(found.ranked, named, figures, told, [*notes, *found.warnings])
 
-    def _thin(self, pool: Any) -> Any:
+    def thin(self, ds: Any) -> Any:
         """Return the columns that choosing reads, and a number for each row: telling rows apart by their content takes long."""
-        wanted = [name for name in pool.column_names if name in (*self.by, *self.rows.values())]
-        return append_columns(pool.select_columns(wanted), pa.table({_NUMBER: np.arange(len(pool))}))
+        wanted = [name for name in ds.column_names if name in (*self.by, *self.rows.values())]
+        return append_columns(ds.select_columns(wanted), pa.table({_NUMBER: np.arange(len(ds))}))
 
     def _with_rows(self, worse: Subgroups, pool: Any) -> tuple[list[int], int]:
         """Return the K worst subgroups that have rows in the pool, and how many before them have none left."""

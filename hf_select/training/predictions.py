@@ -11,20 +11,19 @@ import torch
 from torch.utils.data import DataLoader
 
 from hf_select.errors import ArgumentError
-from hf_select.joining import append_columns
 from hf_select.scoring.columns import classifier_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import TrainingArguments
 
-__all__ = ["COLUMNS", "add_predictions"]
+__all__ = ["COLUMNS", "predict"]
 
 COLUMNS = ("predicted", "correct", "loss", "confidence", "margin", "entropy")
 
 
-def add_predictions(model: Any, ds: Dataset, collate: Callable[..., Any], args: TrainingArguments) -> Dataset:
-    """Add what a classifier says about each row: the columns `COLUMNS` as in `hf_select.score`.
+def predict(model: Any, ds: Dataset, collate: Callable[..., Any], args: TrainingArguments) -> pa.Table:
+    """Return what a classifier says about each row: the columns `COLUMNS` as in `hf_select.score`.
 
     Rows are put together as in `Trainer.evaluate` on one process, `per_device_eval_batch_size` in a batch in their
     order, whatever the number of processes: these take turns over the batches. Every process gets all columns.
@@ -62,8 +61,7 @@ def add_predictions(model: Any, ds: Dataset, collate: Callable[..., Any], args: 
         for row, own, label in zip(rows, row_logits, row_labels, strict=True):
             logits[row], labels[row] = own, label
     columns = classifier_columns(np.stack(logits), labels)
-    table = {name: pa.array([None if value != value else value for value in columns[name]]) for name in COLUMNS}
-    return append_columns(ds, pa.table(table))
+    return pa.table({name: [None if value != value else value for value in columns[name]] for name in COLUMNS})
 
 
 def _classify(model: Any, batch: Mapping[str, Any], device: Any) -> tuple[np.ndarray, list[int | None]]:
