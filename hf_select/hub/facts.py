@@ -38,6 +38,11 @@ _CAUSES = {  # what a method does to a subset, beyond what its parameters say
     ): "Rows far from the centre of their cluster were dropped: what is unusual (rare voices, accents, noise) "
     "is rarer here than in the source, and results on this subset may look better than on all of it.",
     (
+        "meltrim",
+        None,
+    ): "Of rows near the middle of dense clusters of sound those were kept that a model, the judge, can learn most from, and of each "
+    "the part with its largest gradient: this is no sample of the source, most of each clip is not there, and it reflects that model.",
+    (
         "select_meltrim",
         None,
     ): "Rows near the middle of dense clusters of sound were kept, and rows that lie alone were dropped: what is unusual is "

@@ -9,6 +9,7 @@ from hf_select import methods
 from hf_select.hub.calls import Call, calls_of
 from hf_select.report.markdown import without_paths
 from hf_select.selection import Selection
+from hf_select.trimming import meltrim
 
 __all__ = ["citation", "code_literal", "in_words", "names_of", "rebuild"]
 
@@ -41,7 +42,11 @@ _MELTRIM = """\
   author = {Wang, Shaobo and Niu, Tianle and Ouyang, Xuan and Li, Xintong and Ge, Zhengkun and Min, Yue and Liu, Xiaoqian
     and Wang, Hankun and Zhang, Linfeng}
 }"""
-_CITATIONS = {"select_kmeans": _PRUNING, "select_meltrim": _MELTRIM} | dict.fromkeys(  # the others are of no paper
+_CITATIONS = {
+    "select_kmeans": _PRUNING,
+    "select_meltrim": _MELTRIM,
+    "meltrim": _MELTRIM,
+} | dict.fromkeys(  # the others are of no paper
     ("select_subgroups", "select_weak_clusters", "AcquisitionCallback"), _SUBGROUPS
 )
 
@@ -53,8 +58,9 @@ def names_of(method: str) -> list[str]:
 
 def in_words(method: str) -> list[str]:
     """Return what each selector of a Selection does: the first line of its documentation; nothing for a stranger's."""
-    known = [name for name in names_of(method) if name in methods.__all__]
-    return [(inspect.getdoc(getattr(methods, name)) or "").partition("\n")[0].replace("`", "") for name in known]
+    known = {name: getattr(methods, name) for name in methods.__all__} | {"meltrim": meltrim}
+    found = [known[name] for name in names_of(method) if name in known]
+    return [(inspect.getdoc(function) or "").partition("\n")[0].replace("`", "") for function in found]
 
 
 def citation(method: str) -> str:
@@ -94,6 +100,14 @@ def rebuild(selection: Selection, source: dict[str, Any]) -> list[str]:
 
 def _written(calls: list[Call]) -> list[str]:
     """Write calls as Python, each on what the one before it kept."""
+    if [call.method for call in calls] == ["meltrim"]:
+        arguments = dict(calls[0].arguments)
+        name, digest = code_literal(arguments.pop("judge", "")), code_literal(arguments.pop("judge_digest", ""))
+        given = [f"    {key}={code_literal(value)}," for key, value in arguments.items() if value not in (None, {})]
+        return [
+            f"judge = ...  # {name}; hf_select.scoring.model.load_model(judge).digest was {digest}",
+            "sel = hs.meltrim(", "    ds,", "    judge,", *given, ")", "small = sel.apply(ds)",
+        ]  # fmt: skip
     if not all(call.is_known for call in calls):
         return [f"sel = ...  # {calls[-1].method} is not of hf_select: selection.json holds its parameters"]
     lines: list[str] = []

@@ -20,7 +20,6 @@ from hf_select.readers import read_groups
 from hf_select.rows import audio_column, require_dataset
 from hf_select.scoring.model import load_model
 from hf_select.scoring.targets import match_labels
-from hf_select.training import last_whole_checkpoint
 from hf_select.transforms import AudioInputs, Duration
 
 __all__ = ["train_judge"]
@@ -80,6 +79,8 @@ def train_judge(
         `meltrim` and `score_segments` take it.
     """
     from transformers import Trainer, TrainingArguments
+
+    from hf_select.training import last_whole_checkpoint
 
     require_dataset(ds, "train_judge")
     out = Path(out)

@@ -100,3 +100,15 @@ def test_bad_input(ds, judge, tmp_path):
     with pytest.raises(ArgumentError, match="need float32 or float64"):
         run(ds, (judge[0].bfloat16(), judge[1]))
     judge[0].float()
+
+
+def test_the_card_says_how_it_was_made_and_carries_the_segments(ds, judge):
+    from hf_select.hub.card import card_of
+    from hf_select.hub.facts import config_facts
+
+    sel = run(ds, judge)
+    facts = config_facts(ds, sel, config_name="meltrim-4", source={"repo_id": "me/words", "revision": "a" * 40})
+    card = card_of([facts], "me/x")
+    assert "Prune rows by density, then cut what is left to the segments" in card and "wang_meltrim" in card
+    assert "sel = hs.meltrim(" in card and sel.params["judge_digest"] in card and "budget=4" in card
+    assert "Of each kept row one segment was chosen" in card and "most of each clip is not there" in card
