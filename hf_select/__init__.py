@@ -19,6 +19,7 @@ _HOME = {  # public name -> the module it lives in
     "Budget": "hf_select.budget",
     "Choice": "hf_select.choice",
     "ClusterSweep": "hf_select.sweep",
+    "CropAudio": "hf_select.transforms",
     "Duration": "hf_select.transforms",
     "HfSelectError": "hf_select.errors",
     "MFCC": "hf_select.transforms",
@@ -60,6 +61,7 @@ __all__ = [
     "Budget",
     "Choice",
     "ClusterSweep",
+    "CropAudio",
     "Duration",
     "HfSelectError",
     "Selection",
@@ -119,7 +121,7 @@ if TYPE_CHECKING:
     from hf_select.subgroups.table import Subgroups
     from hf_select.sweep import ClusterSweep, sweep_clusters
     from hf_select.training import AcquisitionCallback, ActiveView, TrainingDynamicsCallback, last_whole_checkpoint
-    from hf_select.transforms import MFCC, AudioInputs, Duration, SpeechMetadata
+    from hf_select.transforms import MFCC, AudioInputs, CropAudio, Duration, SpeechMetadata
     from hf_select.trimming import meltrim, train_judge
 
 
