@@ -47,7 +47,7 @@ def per_sample_grad_norms(model: nn.Module, batch: Mapping[str, Any], loss: Loss
             alone: `lambda out: cross_entropy(out.logits, labels, reduction="none")`.
 
     Returns:
-        float64 (samples,), where the losses are. The model, its gradients and its flags are left as they were.
+        float64 (samples,), on the CPU. The model, its gradients and its flags are left as they were.
 
     Raises:
         ArgumentError: the model is training, in half precision, or has nothing to train; the losses are not one a sample.
@@ -167,7 +167,7 @@ class _Given:
         """Return the norms over all parameters."""
         if not squares:
             return torch.zeros(self.samples, dtype=torch.float64)
-        return torch.stack([square.double() for square in squares.values()]).sum(dim=0).sqrt()
+        return torch.stack(list(squares.values())).cpu().double().sum(dim=0).sqrt()
 
     def own(self, layer: str) -> list[str]:
         """Return the names of the parameters of a layer that are trained."""

@@ -106,7 +106,14 @@ def recipe(folder: str | os.PathLike[str]) -> str:
     record = json.loads((Path(folder) / "scores.json").read_text(encoding="utf-8"))
     model, given = record["model"], record["parameters"]
     plain = {"label": "label", "text": "text", "prefix": "", "pool": "mean", "max_seconds": 600.0}
-    shown = {"columns": record["columns"]}
+    call, shown = "score", {"columns": record["columns"]}
+    if cut := given.get("segments"):
+        call, shown = (
+            "score_segments",
+            {"n_segments": cut["number"], **{name: cut[name] for name in ("ratio", "by", "seed")}},
+        )
     shown |= {k: v for k, v in given.items() if k in (*plain, "layer", "grid", "audio") and v != plain.get(k)}
     arguments = ", ".join(f"{name}={value!r}" for name, value in shown.items())
-    return f"ds = hs.score(ds, {Path(model['name']).name!r}, {arguments})  # the model of digest {model['digest'][:16]}"
+    return (
+        f"ds = hs.{call}(ds, {Path(model['name']).name!r}, {arguments})  # the model of digest {model['digest'][:16]}"
+    )

@@ -11,8 +11,9 @@ from datasets import Audio
 
 import hf_select as hs
 from hf_select.audio import read_clip
-from hf_select.errors import ArgumentError, ColumnError
+from hf_select.errors import ArgumentError, ColumnError, OutputError
 from hf_select.rows import audio_key
+from hf_select.scoring import recipe
 from hf_select.scoring.segments import Segments
 
 from .alone import MASK, apart, hear
@@ -169,3 +170,17 @@ def test_labels_that_the_judge_does_not_have(short):
     done = hs.score_segments(short, model, extractor)
     with pytest.raises(ColumnError, match="'segment_start' already"):
         hs.score_segments(done, model, extractor)
+
+
+def test_segments_are_kept_in_a_folder_and_found_again(short, tmp_path):
+    model, extractor = lenet()
+    found = hs.score_segments(short, model, extractor, seed=2, out=tmp_path / "s")
+    turned = hs.load_scores(short.select([4, 1, 7]), tmp_path / "s")
+    for name in ("segment_start", "segment_end", "segment_score"):
+        assert turned[name][:] == [found[name][row] for row in (4, 1, 7)]
+    again = hs.score_segments(short, model, extractor, seed=2, out=tmp_path / "s")
+    assert again["segment_score"][:] == found["segment_score"][:]
+    with pytest.raises(OutputError, match="holds scores of other data"):
+        hs.score_segments(short, model, extractor, seed=3, out=tmp_path / "s")
+    text = recipe(tmp_path / "s")
+    assert "hs.score_segments(" in text and "seed=2" in text and "n_segments=5" in text
