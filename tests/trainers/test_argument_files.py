@@ -7,12 +7,14 @@ from scripts import TRAINERS, load_script
 
 from hf_select.tasks import parse_arguments
 
+KINDS = {"acquire": "acquire_and_train", "compare": "compare_acquisition", "meltrim": "compare_meltrim"}
+
 
 def test_the_ready_files_are_arguments_of_their_scripts():
     files = sorted((TRAINERS / "arguments").glob("*.yaml"))
     assert len(files) >= 6
     for file in files:
-        kind = "acquire_and_train" if file.name.startswith("acquire") else "compare_acquisition"
+        kind = KINDS[file.name.split("_")[0]]
         script = load_script(kind)
         third = script.AcquisitionArguments if kind == "acquire_and_train" else script.ComparisonArguments
         names = (script.ModelArguments, script.DataTrainingArguments, third, script.TrainingArguments)
