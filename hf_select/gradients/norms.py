@@ -208,7 +208,8 @@ def _measure(given: _Given, ways: _Ways) -> dict[str, Tensor]:
     with listeners.at_work(), given.still(heard):
         losses = given.losses(copies)
         listeners.check_calls()
-        losses.sum().backward(retain_graph=bool(ways.single))
+        if losses.requires_grad:
+            losses.sum().backward(retain_graph=bool(ways.single))
         squares = {name: square for name, square in listeners.finish().items() if name in heard}
         squares |= {
             name: copy.grad.flatten(1).square().sum(dim=1) for name, copy in copies.items() if copy.grad is not None
@@ -233,6 +234,8 @@ def _compare(given: _Given) -> tuple[_Ways, dict[str, Tensor]]:
     truth = given.one_by_one(losses, given.parameters, rows)
     right = losses.detach()
     del losses
+    if not truth:  # what is trained has no part in the losses
+        return _Ways(set(given.parameters), set()), {}
     for name in once:
         with lifted(layers[name], given.samples):
             if _agrees(given, right):

@@ -353,6 +353,17 @@ def test_ctc(caplog):
     assert not caplog.records
 
 
+def test_losses_without_what_is_trained():
+    model = Two().double().eval()
+    model.requires_grad_(False).loud.requires_grad_(True)
+    batch = {"x": torch.randn(5, 6, dtype=torch.float64)}  # goes the quiet way
+    norms, labels = GradNorms(model), torch.arange(5) % 3
+    for _ in range(2):
+        assert norms(batch, one_a_sample(labels)).tolist() == [0.0] * 5
+    loud = {"x": batch["x"] * 100}
+    assert relative(norms(loud, one_a_sample(labels)), by_loop(model, loud, labels)) < 1e-9
+
+
 # -- what cannot be done
 
 
