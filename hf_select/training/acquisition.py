@@ -197,7 +197,11 @@ class AcquisitionCallback(RoundsCallback):
             collate = train_dataloader.collate_fn
             said = predict(model, self.view.like_items(self.validation, collate), collate, args)
             scored = append_columns(self.validation, said)
-        return lambda: self.rule.propose(scored, self._thin.select(self.view.pool_rows), self.seed + number)
+        return lambda: self.rule.propose(scored, self._thin_pool(number), self.seed + number)
+
+    def _thin_pool(self, number: int) -> Dataset:
+        found: Dataset = self._thin.select(self.view.pool_rows, new_fingerprint=f"pool-of-round-{number}")  # not hashed
+        return found
 
     @cached_property
     def _thin(self) -> Dataset:
