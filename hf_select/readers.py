@@ -20,6 +20,7 @@ _BLOCK_ROWS = 8192
 _BLOCK_BYTES = 32 << 20  # wide rows, such as frames that were not pooled, are read fewer at a time
 
 __all__ = [
+    "NO_VALUE",
     "frame_counts",
     "is_framed",
     "read_frames",
@@ -29,6 +30,8 @@ __all__ = [
     "read_vectors",
     "vector_blocks",
 ]
+
+NO_VALUE = "(none)"  # the name of the group of rows that have none
 
 
 def read_vectors(ds: Any, column: str, *, memmap: str | os.PathLike[str] | None = None) -> NDArray[np.float32]:
@@ -279,5 +282,5 @@ def read_groups(ds: Any, column: str, purpose: str = "per=") -> NDArray[np.objec
     feature = ds.features[column]
     if hasattr(feature, "int2str"):
         names = dict(enumerate(feature.names))
-        return np.array([names.get(v, "(none)") for v in values.to_pylist()], dtype=object)
-    return np.array(["(none)" if v is None else str(v) for v in values.to_pylist()], dtype=object)
+        return np.array([names.get(v, NO_VALUE) for v in values.to_pylist()], dtype=object)
+    return np.array([NO_VALUE if v is None else str(v) for v in values.to_pylist()], dtype=object)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -91,10 +91,8 @@ class GradNorms:
             if given.samples == 1:
                 return given.total(given.one_by_one(given.losses(), given.parameters))
             if self._ways is not None and self._ways.parameters == given.parameters.keys():
-                try:
+                with suppress(ChangedError):  # another way through the model than at the first batch: compared anew
                     return given.total(_measure(given, self._ways))
-                except ChangedError:  # another way through the model than at the first batch
-                    pass
             self._ways, squares = _compare(given)
             return given.total(squares)
 

@@ -97,9 +97,7 @@ class Scorer:
                     logits = seen if logits is None else logits
                 found = self._of_logits(logits, batch, labels, texts) if rest else {}
                 if norms is not None:
-                    known = found[
-                        "loss"
-                    ]  # a row without a label, or with a text that can't be said in its time, has none
+                    known = found["loss"]  # None without a label, or for a text that can't be said in its time
                     found["grad_norm"] = [None if own is None else n for own, n in zip(known, norms, strict=True)]
         if "embedding" in self.columns:
             found["embedding"] = self._embeddings(hidden, batch)

@@ -52,8 +52,9 @@ class FrameNorms:
         finally:
             for handle in handles:
                 handle.remove()
-            for norm, _ in self._layers:
-                vars(norm).pop("forward", None)
+            if scaled_apart:
+                for norm, _ in self._layers:
+                    vars(norm).pop("forward", None)
 
     @contextmanager
     def seeing(self, lengths: Sequence[int] | None) -> Iterator[None]:

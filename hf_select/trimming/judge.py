@@ -16,7 +16,7 @@ import pyarrow as pa
 from hf_select.columns import with_columns
 from hf_select.errors import ArgumentError, DatasetError
 from hf_select.joining import append_columns
-from hf_select.readers import read_groups
+from hf_select.readers import NO_VALUE, read_groups
 from hf_select.rows import audio_column, require_dataset
 from hf_select.scoring.model import load_model
 from hf_select.scoring.targets import match_labels
@@ -84,8 +84,8 @@ def train_judge(
 
     require_dataset(ds, "train_judge")
     out = Path(out)
-    module, extractor = _opened(model, processor, ds, label)
     rows = _usable(ds, label, audio, audio_root, max_seconds)
+    module, extractor = _opened(model, processor, rows, label, seed)
     numbers = match_labels(rows, label, _places(rows), {name: n for n, name in module.config.id2label.items()})
     if len(set(numbers)) < 2:
         raise DatasetError(f"Column {label!r} holds one class in the rows that can be used: there is nothing to judge.")
@@ -119,8 +119,9 @@ def train_judge(
     return judge.eval()
 
 
-def _opened(model: Any, processor: Any, ds: Any, label: str) -> tuple[Any, Any]:
-    """Return (classifier, feature extractor)."""
+def _opened(model: Any, processor: Any, ds: Any, label: str, seed: int) -> tuple[Any, Any]:
+    """Return (classifier, feature extractor); a new head has the same weights for the same seed."""
+    import torch
     from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
     if isinstance(model, str | os.PathLike):
@@ -130,7 +131,11 @@ def _opened(model: Any, processor: Any, ds: Any, label: str) -> tuple[Any, Any]:
             "label2id": {name: n for n, name in enumerate(names)},
         }
         try:
-            module = AutoModelForAudioClassification.from_pretrained(str(model), **heads, ignore_mismatched_sizes=True)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                module = AutoModelForAudioClassification.from_pretrained(
+                    str(model), **heads, ignore_mismatched_sizes=True
+                )
             processor = processor if processor is not None else AutoFeatureExtractor.from_pretrained(str(model))
         except (OSError, ValueError) as error:
             raise ArgumentError(f"{str(model)!r} can't be loaded as a classifier of sound: {error}") from error
@@ -147,11 +152,13 @@ def _usable(ds: Any, label: str, audio: str | None, audio_root: Any, max_seconds
     names = read_groups(ds, label, "label=")
     column = audio or str(audio_column(ds))
     measured = with_columns(
-        ds, Duration(column=column, audio_root=audio_root, max_seconds=max_seconds, status_column="judge_status")
-    )
-    fine = np.array([text == "ok" for text in measured["judge_status"][:]]) & np.array(
-        [str(n) != "None" for n in names]
-    )
+        ds,
+        Duration(
+            column=column, duration_column="judge_seconds", audio_root=audio_root, max_seconds=max_seconds,
+            status_column="judge_status",
+        ),
+    )  # fmt: skip
+    fine = np.array([text == "ok" for text in measured["judge_status"][:]]) & (names != NO_VALUE)
     if not fine.any():
         raise DatasetError(f"None of {len(ds)} rows has both a label and sound that can be read.")
     if not fine.all():

@@ -79,10 +79,9 @@ def test_a_set_of_segments_holds_segments(script, people, folder):
         script.ComparisonArguments,
         script.TrainingArguments,
     )
-    words = script.parse_arguments.__globals__["_words"]
     file = folder / "one.json"
     file.write_text(json.dumps({**QUICK, "dataset_name": str(people), "output_dir": str(folder / "meltrim")}))
-    model, data, asked, args = parse_arguments(classes, words(file))
+    model, data, asked, args = parse_arguments(classes, [str(file)])
     task = script.open_seed(model, data, asked, args, folder / "meltrim", 0)
     sets = {(cell["method"], cell["budget"]): rows for cell, rows, _ in script.choose(task, 0, asked)}
     cut = script.cropped(sets["meltrim", 3], task.source)

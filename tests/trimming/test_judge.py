@@ -86,12 +86,13 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
 def test_a_checkpoint_gets_a_new_head_and_clips_of_any_length(tmp_path):
     Wav2Vec2Model(Wav2Vec2Config(**SMALL)).save_pretrained(tmp_path / "base")
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(tmp_path / "base")
-    judge = hs.train_judge(
-        words(24),
-        tmp_path / "base",
-        out=tmp_path / "judge",
-        args=settings(tmp_path, num_train_epochs=1, learning_rate=1e-3),
-    )
+    ds = hs.with_columns(words(24), hs.MFCC(duration_column="duration"))  # as in the README
+    ds = ds.remove_columns("label").add_column("label", [None, *words(24)["label"][1:]])
+    how = {"out": tmp_path / "judge", "args": settings(tmp_path, num_train_epochs=1, learning_rate=1e-3)}
+    judge = hs.train_judge(ds, tmp_path / "base", **how)
+    torch.manual_seed(123)
+    again = hs.train_judge(ds, tmp_path / "base", **how)  # found, though its head is new each time
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), judge.parameters(), strict=True))
     assert isinstance(judge, Wav2Vec2ForSequenceClassification)
     assert judge.config.id2label == dict(enumerate(sorted(WORDS)))
     cut = hs.score_segments(words(12, seed=5), tmp_path / "judge")
